@@ -1,0 +1,3 @@
+//! From a configuration file's text to a model that holds no bad state. Opens nothing.
+
+pub mod model;

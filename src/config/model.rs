@@ -1,0 +1,198 @@
+//! The resolved configuration: what every other module works with.
+//!
+//! Invariant: a value of these types cannot be wrong. Zero limits, unordered sizes and unknown
+//! names were refused on the way here, so nobody downstream checks again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::message::routes::RouteTable;
+
+/// The whole configuration of one process.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Where clients connect, and how much one of them may ask for.
+    pub listen: Listen,
+    /// The app behind.
+    pub upstream: Upstream,
+    /// How requests are numbered.
+    pub request_id: RequestId,
+    /// Which request belongs to which route.
+    pub routes: RouteTable,
+    /// What is told, and where.
+    pub log: Log,
+    /// The shape of local replies.
+    pub errors: ErrorFormat,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// At least one.
+    pub addresses: Vec<ListenAddress>,
+    /// Peers whose forwarded fields are believed. A Unix socket's peer is always one of them.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Accepted sockets at a time, over all workers.
+    pub max_connections: usize,
+    /// A whole request head, from its first byte.
+    pub header_timeout: Duration,
+    /// Between two reads of a request body.
+    pub body_timeout: Duration,
+    /// A connection without a request.
+    pub keepalive_timeout: Duration,
+    /// Bytes of a request target.
+    pub max_uri: usize,
+    /// Fields in a request head.
+    pub max_headers: usize,
+    /// Bytes of one field line, name and value, without the line end.
+    pub max_header_line: usize,
+    /// Bytes of a request head, request line included.
+    pub max_header_bytes: usize,
+    /// Bytes of a request body, where the route says nothing else.
+    pub max_body: u64,
+    /// How long running exchanges may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+impl Listen {
+    /// Whether the forwarded fields of this peer are believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// One bound address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// `127.0.0.1:8080`, `[::]:8080`
+    Tcp(SocketAddr),
+    /// `unix:/run/tollgate/http.sock`
+    Unix(PathBuf),
+}
+
+/// `[upstream]`
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Where the app listens.
+    pub address: UpstreamAddress,
+    /// To an established connection.
+    pub connect_timeout: Duration,
+    /// From the last request byte sent to the whole response head.
+    pub response_timeout: Duration,
+    /// Of a pooled connection; below the app's own keep-alive.
+    pub idle_timeout: Duration,
+    /// How often an idempotent request without a body is sent again when its connection died
+    /// before a response byte.
+    pub retry_attempts: u32,
+}
+
+/// Where the app listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// A name or an address, and a port; resolved at start-up.
+    Tcp {
+        /// A host name, an IPv4 address, or an IPv6 address without brackets.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+/// `[request_id]`
+#[derive(Debug, Clone)]
+pub struct RequestId {
+    /// The field it travels in, both ways.
+    pub header: HeaderName,
+    /// Whose ids are kept.
+    pub inbound: InboundId,
+    /// How our own look.
+    pub format: IdFormat,
+}
+
+/// Whose request ids are kept instead of replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InboundId {
+    /// Everybody's.
+    Always,
+    /// Those of trusted proxies.
+    Trusted,
+    /// Nobody's.
+    Never,
+}
+
+/// The form of the ids tollgate makes (RFC 9562).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdFormat {
+    /// Random.
+    Uuid4,
+    /// Sorts by time.
+    Uuid7,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Form of lifecycle events, which go to standard error.
+    pub format: LogFormat,
+    /// The least severe lifecycle event that is written.
+    pub level: LogLevel,
+    /// Where the records go.
+    pub access: AccessSink,
+    /// Whether a record holds the query string.
+    pub query: bool,
+    /// Request fields a record holds besides the standard ones.
+    pub headers: Vec<HeaderName>,
+}
+
+/// Form of lifecycle events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text when standard error is a terminal, JSON otherwise.
+    Auto,
+    /// One object a line.
+    Json,
+    /// For eyes.
+    Text,
+}
+
+/// Severity of lifecycle events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// A person is needed.
+    Error,
+    /// Degraded.
+    Warn,
+    /// Lifecycle.
+    Info,
+    /// A connection.
+    Debug,
+}
+
+/// Where the records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessSink {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    Off,
+    /// Appended to a file, which is reopened when it was renamed.
+    File(PathBuf),
+}
+
+/// The shape of local replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// `{"error":…,"code":…,"message":…,"request_id":…}`
+    Json,
+    /// RFC 9457.
+    Problem,
+}
