@@ -1,0 +1,1 @@
+//! What tollgate promises, one file a feature.
