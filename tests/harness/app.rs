@@ -51,27 +51,18 @@ impl Gunicorn {
             Binding::Unix => unix_address(&scratch.file("app.sock")),
         };
         let mut command = command(&executable());
-        command
-            .args(["--bind", &bind, "--chdir"])
-            .arg(root().join("tests/app"));
+        command.args(["--bind", &bind, "--chdir"]).arg(root().join("tests/app"));
         command.args(["--log-level", "info", "--no-control-socket", "demo:app"]);
         command.args(match class {
             WorkerClass::Sync => ["--worker-class", "sync", "--workers", "2"],
             WorkerClass::Gthread => ["--worker-class", "gthread", "--threads", "4"],
             WorkerClass::Gevent => ["--worker-class", "gevent", "--workers", "1"],
         });
-        command
-            .args(arguments)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .current_dir(scratch.path());
+        command.args(arguments).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(scratch.path());
         let process = Process::start("gunicorn", command);
         let address = wait_for_address(&process);
         wait_for_answer(&process, &address);
-        Gunicorn {
-            process,
-            address,
-            _scratch: scratch,
-        }
+        Gunicorn { process, address, _scratch: scratch }
     }
 
     /// As `[upstream] address` wants it.
@@ -104,11 +95,7 @@ fn root() -> &'static Path {
 
 fn executable() -> PathBuf {
     let path = root().join("target/venv/bin/gunicorn");
-    assert!(
-        path.exists(),
-        "{} is missing: run `make test`",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: run `make test`", path.display());
     path
 }
 
@@ -128,20 +115,14 @@ fn wait_for_answer(process: &Process, address: &str) {
     loop {
         let answer = Socket::connect(address).and_then(|mut socket| {
             socket.set_timeout(Some(PATIENCE));
-            socket.write_all(
-                b"GET /health HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n",
-            )?;
+            socket.write_all(b"GET /health HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n")?;
             let mut answer = Vec::new();
             socket.read_to_end(&mut answer).map(|_| answer)
         });
         if answer.is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200 ")) {
             return;
         }
-        assert!(
-            Instant::now() < deadline,
-            "gunicorn does not answer:\n{}",
-            process.said()
-        );
+        assert!(Instant::now() < deadline, "gunicorn does not answer:\n{}", process.said());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -51,22 +51,15 @@ impl Head {
         if let Some(coding) = self.headers.get("transfer-encoding") {
             assert_eq!(coding, "chunked");
             assert_eq!(length, None, "two framings in {self:#?}");
-            assert_eq!(
-                self.version, "HTTP/1.1",
-                "chunks for a client that knows none"
-            );
+            assert_eq!(self.version, "HTTP/1.1", "chunks for a client that knows none");
             return Framing::Chunked;
         }
-        length.map_or(Framing::UntilClose, |length| {
-            Framing::Length(length.parse().unwrap())
-        })
+        length.map_or(Framing::UntilClose, |length| Framing::Length(length.parse().unwrap()))
     }
 
     /// Whether tollgate says that it closes the connection after this answer.
     pub fn closes(&self) -> bool {
-        self.headers
-            .get("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -105,24 +98,12 @@ impl Response {
     #[track_caller]
     pub fn assert_local(&self, status: u16, code: &str) {
         assert_eq!(self.status(), status, "{self:#?}");
-        assert_eq!(
-            self.header("content-type").as_deref(),
-            Some("application/json")
-        );
+        assert_eq!(self.header("content-type").as_deref(), Some("application/json"));
         let body = self.json();
         assert_eq!(body["code"], code, "{body}");
         assert_eq!(body["error"], code, "{body}");
-        assert!(
-            body["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty()),
-            "{body}"
-        );
-        assert_eq!(
-            body["request_id"].as_str(),
-            self.header("x-request-id").as_deref(),
-            "{body}"
-        );
+        assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+        assert_eq!(body["request_id"].as_str(), self.header("x-request-id").as_deref(), "{body}");
     }
 }
 
@@ -137,25 +118,20 @@ pub struct Client {
 impl Client {
     /// Connects to `host:port` or `unix:/path`.
     pub fn connect(address: &str) -> Client {
-        let socket = Socket::connect(address)
-            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        let socket =
+            Socket::connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         Client::over(socket)
     }
 
     /// Over a socket already connected.
     pub fn over(socket: Socket) -> Client {
         let id_field = "x-request-id".to_owned();
-        Client {
-            wire: Wire::new(socket),
-            allowed: Vec::new(),
-            id_field,
-        }
+        Client { wire: Wire::new(socket), allowed: Vec::new(), id_field }
     }
 
     /// Fields the test's app sets, besides the standard ones.
     pub fn allow(mut self, names: &[&str]) -> Client {
-        self.allowed
-            .extend(names.iter().map(|name| name.to_ascii_lowercase()));
+        self.allowed.extend(names.iter().map(|name| name.to_ascii_lowercase()));
         self
     }
 
@@ -193,17 +169,10 @@ impl Client {
         });
         let (line, headers) = parse_head(&raw);
         let version = line.split(' ').next().unwrap_or_default().to_owned();
-        assert!(
-            matches!(version.as_str(), "HTTP/1.1" | "HTTP/1.0"),
-            "not a status line: {line:?}"
-        );
+        assert!(matches!(version.as_str(), "HTTP/1.1" | "HTTP/1.0"), "not a status line: {line:?}");
         let code = line.split(' ').nth(1).unwrap_or_default();
         assert_eq!(code.len(), 3, "not a status line: {line:?}");
-        let head = Head {
-            status: code.parse().unwrap(),
-            version,
-            headers,
-        };
+        let head = Head { status: code.parse().unwrap(), version, headers };
         self.check(&head);
         head
     }
@@ -211,9 +180,8 @@ impl Client {
     #[track_caller]
     fn check(&self, head: &Head) {
         for (name, value) in &head.headers.0 {
-            let known = STANDARD.contains(&name.as_str())
-                || *name == self.id_field
-                || self.allowed.contains(name);
+            let known =
+                STANDARD.contains(&name.as_str()) || *name == self.id_field || self.allowed.contains(name);
             let switching = head.status == 101 && name == "upgrade";
             assert!(
                 known || switching,
@@ -232,10 +200,7 @@ impl Client {
         }
         if head.status >= 200 || head.status == 101 {
             let id = head.headers.get(&self.id_field);
-            assert!(
-                id.is_some_and(|id| !id.is_empty()),
-                "no request id in {head:#?}"
-            );
+            assert!(id.is_some_and(|id| !id.is_empty()), "no request id in {head:#?}");
         }
     }
 
@@ -263,9 +228,7 @@ impl Client {
     /// Sends a request without a body and returns the answer.
     #[track_caller]
     pub fn request(&mut self, method: &str, target: &str, fields: &str) -> Response {
-        self.send(format!(
-            "{method} {target} HTTP/1.1\r\nHost: app.test\r\n{fields}\r\n"
-        ));
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: app.test\r\n{fields}\r\n"));
         self.response_to(method)
     }
 
@@ -303,9 +266,6 @@ pub fn get(target: &str) -> String {
 
 /// A `POST` with a body of known length.
 pub fn post(target: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = format!("POST {target} HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }

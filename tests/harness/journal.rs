@@ -13,17 +13,13 @@ pub struct Journal<T> {
 
 impl<T> Clone for Journal<T> {
     fn clone(&self) -> Self {
-        Journal {
-            shared: Arc::clone(&self.shared),
-        }
+        Journal { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<T> Default for Journal<T> {
     fn default() -> Self {
-        Journal {
-            shared: Arc::new((Mutex::new(Vec::new()), Condvar::new())),
-        }
+        Journal { shared: Arc::new((Mutex::new(Vec::new()), Condvar::new())) }
     }
 }
 
@@ -31,36 +27,13 @@ impl<T: Clone> Journal<T> {
     /// Adds an entry and wakes whoever waits.
     pub fn push(&self, entry: T) {
         let (entries, changed) = &*self.shared;
-        entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(entry);
+        entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         changed.notify_all();
     }
 
     /// Everything so far.
     pub fn all(&self) -> Vec<T> {
-        self.shared
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// How many entries there are so far.
-    pub fn len(&self) -> usize {
-        self.shared
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-    }
-
-    /// Changes the entries in place.
-    pub fn edit(&self, change: impl FnOnce(&mut Vec<T>)) {
-        let (entries, changed) = &*self.shared;
-        change(&mut entries.lock().unwrap_or_else(PoisonError::into_inner));
-        changed.notify_all();
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What `find` sees in the entries, as soon as it sees something; `None` when patience ends.
@@ -73,10 +46,7 @@ impl<T: Clone> Journal<T> {
                 return Some(found);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            entries = changed
-                .wait_timeout(entries, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            entries = changed.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -25,4 +25,4 @@ pub use app::{Binding, Gunicorn, WorkerClass};
 pub use client::Client;
 pub use origin::{Origin, Peer};
 pub use tollgate::{Setup, Tollgate};
-pub use wire::{Ending, Framing, Headers};
+pub use wire::{Ending, Framing};

@@ -17,10 +17,6 @@ use super::wire::{Body, Ending, Framing, Headers, Wire, parse_head};
 /// A request as the app got it.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// The number of the connection it came on, from 1.
-    pub connection: usize,
-    /// The head's bytes, its empty line included.
-    pub raw_head: Vec<u8>,
     /// `GET`
     pub method: String,
     /// The target, as sent.
@@ -38,15 +34,8 @@ impl Received {
     pub fn framing(&self) -> Framing {
         if self.headers.has("transfer-encoding") {
             let coding = self.headers.get("transfer-encoding");
-            assert_eq!(
-                coding.as_deref(),
-                Some("chunked"),
-                "a coding the app cannot read"
-            );
-            assert!(
-                !self.headers.has("content-length"),
-                "two framings reached the app"
-            );
+            assert_eq!(coding.as_deref(), Some("chunked"), "a coding the app cannot read");
+            assert!(!self.headers.has("content-length"), "two framings reached the app");
             return Framing::Chunked;
         }
         match self.headers.get("content-length") {
@@ -71,15 +60,11 @@ impl Peer {
         let raw_head = self.wire.head().ok()?;
         let (line, headers) = parse_head(&raw_head);
         let parts: Vec<&str> = line.split(' ').collect();
-        let [method, target, version] = parts[..] else {
-            panic!("not a request line: {line:?}")
-        };
+        let [method, target, version] = parts[..] else { panic!("not a request line: {line:?}") };
         let received = Received {
-            connection: self.number,
             method: method.to_owned(),
             target: target.to_owned(),
             version: version.to_owned(),
-            raw_head,
             headers,
             body: Body::default(),
         };
@@ -162,12 +147,7 @@ impl Origin {
         let scratch = Scratch::new();
         let path = scratch.file("app.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let accept = move || {
-            listener
-                .accept()
-                .ok()
-                .map(|(stream, _)| Socket::Unix(stream))
-        };
+        let accept = move || listener.accept().ok().map(|(stream, _)| Socket::Unix(stream));
         Origin::serve(unix_address(&path), accept, Some(scratch), Arc::new(script))
     }
 
@@ -218,11 +198,7 @@ impl Origin {
                     return;
                 }
                 let number = accepted.fetch_add(1, Ordering::SeqCst) + 1;
-                let peer = Peer {
-                    number,
-                    wire: Wire::new(socket),
-                    received: received.clone(),
-                };
+                let peer = Peer { number, wire: Wire::new(socket), received: received.clone() };
                 let (script, failures) = (Arc::clone(&script), failures.clone());
                 std::thread::spawn(move || {
                     let run = catch_unwind(AssertUnwindSafe(|| script(peer)));
@@ -253,28 +229,19 @@ impl Origin {
     /// The only request there was.
     pub fn only_request(&self) -> Received {
         let mut received = self.received();
-        assert_eq!(
-            received.len(),
-            1,
-            "requests that reached the app: {received:#?}"
-        );
+        assert_eq!(received.len(), 1, "requests that reached the app: {received:#?}");
         received.remove(0)
     }
 
     /// Waits until this many requests were received.
     pub fn wait_for_requests(&self, count: usize) -> Vec<Received> {
-        let found = self
-            .received
-            .wait(|all| (all.len() >= count).then(|| all.to_vec()));
-        found
-            .unwrap_or_else(|| panic!("waited in vain for {count} requests: {:?}", self.received()))
+        let found = self.received.wait(|all| (all.len() >= count).then(|| all.to_vec()));
+        found.unwrap_or_else(|| panic!("waited in vain for {count} requests: {:?}", self.received()))
     }
 
     /// Waits until a script has failed.
     pub fn wait_for_failure(&self) -> bool {
-        self.failures
-            .wait(|all| (!all.is_empty()).then_some(()))
-            .is_some()
+        self.failures.wait(|all| (!all.is_empty()).then_some(())).is_some()
     }
 }
 
@@ -300,11 +267,7 @@ pub fn unix_address(path: &Path) -> String {
 
 /// An address nobody listens on: bound once, then freed.
 pub fn refused_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -35,25 +35,14 @@ pub fn command(program: &Path) -> Command {
 impl Process {
     /// Starts a command, its output captured line by line.
     pub fn start(name: &str, mut command: Command) -> Process {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let (stdout, stderr) = (Journal::default(), Journal::default());
         let readers = vec![
             follow(child.stdout.take().unwrap(), stdout.clone()),
             follow(child.stderr.take().unwrap(), stderr.clone()),
         ];
-        Process {
-            name: name.to_owned(),
-            child,
-            readers,
-            stdout,
-            stderr,
-        }
+        Process { name: name.to_owned(), child, readers, stdout, stderr }
     }
 
     /// Waits until both outputs are at their end; only after [`Process::wait`].
@@ -70,10 +59,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(id, signal).unwrap();
     }
 
@@ -87,16 +73,9 @@ impl Process {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.ended() {
-                return status
-                    .code()
-                    .unwrap_or_else(|| panic!("{} ended with {status}", self.name));
+                return status.code().unwrap_or_else(|| panic!("{} ended with {status}", self.name));
             }
-            assert!(
-                Instant::now() < deadline,
-                "{} did not end; it wrote:\n{}",
-                self.name,
-                self.said()
-            );
+            assert!(Instant::now() < deadline, "{} did not end; it wrote:\n{}", self.name, self.said());
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -109,20 +88,14 @@ impl Process {
     /// A field of `/proc/PID/status` in KiB.
     pub fn memory_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{field}:")));
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
         let figure = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        figure
-            .and_then(|figure| figure.trim().parse().ok())
-            .unwrap()
+        figure.and_then(|figure| figure.trim().parse().ok()).unwrap()
     }
 
     /// How many descriptors it has open.
     pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
-            .unwrap()
-            .count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
     /// Sets the number of descriptors it may have open.
@@ -148,10 +121,7 @@ fn follow(source: impl Read + Send + 'static, target: Journal<String>) -> JoinHa
     std::thread::spawn(move || {
         let mut source = BufReader::new(source);
         let mut line = Vec::new();
-        while source
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|count| count > 0)
-        {
+        while source.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
             let text = line.strip_suffix(b"\n").unwrap_or(&line);
             target.push(String::from_utf8_lossy(text).into_owned());
             line.clear();
@@ -161,15 +131,7 @@ fn follow(source: impl Read + Send + 'static, target: Journal<String>) -> JoinHa
 
 /// Runs a program to its end: exit code, standard output, standard error.
 pub fn run(program: &Path, arguments: &[impl AsRef<OsStr>]) -> (i32, String, String) {
-    let output = command(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = command(program).args(arguments).stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output in UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }

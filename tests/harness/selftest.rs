@@ -28,10 +28,7 @@ fn a_client_reads_every_framing_and_sees_a_cut_body() {
     }
     for target in ["/cut", "/half"] {
         let response = Client::connect(origin.address()).get(target);
-        assert_eq!(
-            (&response.body.bytes[..], response.body.cut),
-            (&b"ok"[..], Some(Ending::Closed))
-        );
+        assert_eq!((&response.body.bytes[..], response.body.cut), (&b"ok"[..], Some(Ending::Closed)));
     }
     assert_eq!(origin.connections(), 5);
 }
@@ -89,10 +86,7 @@ fn frames_of_every_length_come_back_as_sent() {
         let mut wire = Wire::new(super::socket::Socket::connect(origin.address()).unwrap());
         wire.send(&websocket::masked(TEXT, &payload));
         let frame = websocket::read(&mut wire).unwrap();
-        assert_eq!(
-            (frame.opcode, frame.masked, frame.payload),
-            (TEXT, false, expected)
-        );
+        assert_eq!((frame.opcode, frame.masked, frame.payload), (TEXT, false, expected));
     }
 }
 

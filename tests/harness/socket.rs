@@ -29,14 +29,6 @@ impl Socket {
         }
     }
 
-    /// A second handle of the same stream.
-    pub fn duplicate(&self) -> Socket {
-        match self {
-            Socket::Tcp(stream) => Socket::Tcp(stream.try_clone().unwrap()),
-            Socket::Unix(stream) => Socket::Unix(stream.try_clone().unwrap()),
-        }
-    }
-
     /// How long one read or write may take.
     pub fn set_timeout(&self, limit: Option<Duration>) {
         match self {
@@ -62,22 +54,17 @@ impl Socket {
     /// Closes with a reset: the peer's next read fails instead of ending.
     pub fn reset(self) {
         if let Socket::Tcp(stream) = &self {
-            SockRef::from(stream)
-                .set_linger(Some(Duration::ZERO))
-                .unwrap();
+            SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     }
 
-    /// Shrinks the kernel's buffers, so that back-pressure is felt after few bytes.
-    pub fn shrink_buffers(&self) {
-        let shrink = |socket: SockRef<'_>| {
-            socket.set_recv_buffer_size(4096).unwrap();
-            socket.set_send_buffer_size(4096).unwrap();
-        };
-        match self {
-            Socket::Tcp(stream) => shrink(SockRef::from(stream)),
-            Socket::Unix(stream) => shrink(SockRef::from(stream)),
-        }
+    /// Whether bytes, or the end, wait to be read.
+    pub fn peeked(&self) -> bool {
+        let Socket::Tcp(stream) = self else { panic!("only TCP can be peeked") };
+        stream.set_nonblocking(true).unwrap();
+        let waits = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        waits
     }
 }
 

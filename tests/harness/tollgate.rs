@@ -95,15 +95,9 @@ impl Setup {
         let mut command = command(binary());
         command.args(["run", "--config"]).arg(&config);
         command.args(["--workers", &self.workers.to_string()]);
-        command
-            .env_remove("RUST_LOG")
-            .current_dir(self.scratch.path());
+        command.env_remove("RUST_LOG").current_dir(self.scratch.path());
         let process = Process::start("tollgate", command);
-        Tollgate {
-            process,
-            addresses: Vec::new(),
-            scratch: self.scratch,
-        }
+        Tollgate { process, addresses: Vec::new(), _scratch: self.scratch }
     }
 
     /// Starts it and waits until it is ready.
@@ -120,7 +114,7 @@ pub struct Tollgate {
     /// The process.
     pub process: Process,
     addresses: Vec<String>,
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Tollgate {
@@ -133,32 +127,16 @@ impl Tollgate {
         let deadline = Instant::now() + PATIENCE;
         while !self.happened("ready") {
             if let Some(status) = self.process.ended() {
-                panic!(
-                    "tollgate ended with {status} before it was ready:\n{}",
-                    self.process.said()
-                );
+                panic!("tollgate ended with {status} before it was ready:\n{}", self.process.said());
             }
-            assert!(
-                Instant::now() < deadline,
-                "tollgate is not ready:\n{}",
-                self.process.said()
-            );
+            assert!(Instant::now() < deadline, "tollgate is not ready:\n{}", self.process.said());
             std::thread::sleep(Duration::from_millis(2));
         }
-        let bound = self
-            .events()
-            .into_iter()
-            .filter(|event| event["message"] == "listening");
-        self.addresses = bound
-            .map(|event| event["address"].as_str().unwrap().to_owned())
-            .collect();
+        let bound = self.events().into_iter().filter(|event| event["message"] == "listening");
+        self.addresses = bound.map(|event| event["address"].as_str().unwrap().to_owned()).collect();
         self.addresses.sort();
         self.addresses.dedup();
-        assert!(
-            !self.addresses.is_empty(),
-            "ready, and listens nowhere:\n{}",
-            self.process.said()
-        );
+        assert!(!self.addresses.is_empty(), "ready, and listens nowhere:\n{}", self.process.said());
     }
 
     /// The first address, `host:port` or `unix:/path`.
@@ -176,58 +154,37 @@ impl Tollgate {
         Client::connect(self.address())
     }
 
-    /// The path of a file in this tollgate's directory.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.scratch.file(name)
-    }
-
     /// Lifecycle events so far. Standard error holds nothing else: another line is a panic.
     pub fn events(&self) -> Vec<Value> {
-        let parse = |line: &String| {
-            serde_json::from_str(line).unwrap_or_else(|_| panic!("not a JSON event: {line}"))
-        };
+        let parse =
+            |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("not a JSON event: {line}"));
         self.process.stderr.all().iter().map(parse).collect()
     }
 
     fn happened(&self, message: &str) -> bool {
-        self.process
-            .stderr
-            .all()
-            .iter()
-            .any(|line| is_event(line, message))
+        self.process.stderr.all().iter().any(|line| is_event(line, message))
     }
 
     /// Waits for a lifecycle event.
     pub fn wait_for_event(&self, message: &str) -> Value {
         let found = self.process.stderr.wait(|lines| {
-            lines
-                .iter()
-                .find(|line| is_event(line, message))
-                .map(|line| serde_json::from_str(line))
+            lines.iter().find(|line| is_event(line, message)).map(|line| serde_json::from_str(line))
         });
-        let found =
-            found.unwrap_or_else(|| panic!("no event `{message}`:\n{}", self.process.said()));
+        let found = found.unwrap_or_else(|| panic!("no event `{message}`:\n{}", self.process.said()));
         found.unwrap()
     }
 
     /// Records so far; a line that is not one JSON object is a panic.
     pub fn records(&self) -> Vec<Value> {
-        self.process
-            .stdout
-            .all()
-            .iter()
-            .map(|line| parse_record(line))
-            .collect()
+        self.process.stdout.all().iter().map(|line| parse_record(line)).collect()
     }
 
     /// Waits for a record that `matches`.
     pub fn wait_for_record(&self, matches: impl Fn(&Value) -> bool) -> Value {
-        let found = self.process.stdout.wait(|lines| {
-            lines
-                .iter()
-                .map(|line| parse_record(line))
-                .find(|record| matches(record))
-        });
+        let found = self
+            .process
+            .stdout
+            .wait(|lines| lines.iter().map(|line| parse_record(line)).find(|record| matches(record)));
         found.unwrap_or_else(|| panic!("no such record among:\n{:#?}", self.records()))
     }
 
@@ -238,15 +195,8 @@ impl Tollgate {
 
     /// Waits until there are this many records.
     pub fn wait_for_records(&self, count: usize) -> Vec<Value> {
-        let found = self
-            .process
-            .stdout
-            .wait(|lines| (lines.len() >= count).then_some(()));
-        assert!(
-            found.is_some(),
-            "waited in vain for {count} records: {:#?}",
-            self.records()
-        );
+        let found = self.process.stdout.wait(|lines| (lines.len() >= count).then_some(()));
+        assert!(found.is_some(), "waited in vain for {count} records: {:#?}", self.records());
         self.records()
     }
 
@@ -279,8 +229,8 @@ fn is_event(line: &str, message: &str) -> bool {
 }
 
 fn parse_record(line: &str) -> Value {
-    let record: Value = serde_json::from_str(line)
-        .unwrap_or_else(|error| panic!("not a JSON record ({error}): {line}"));
+    let record: Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("not a JSON record ({error}): {line}"));
     assert!(record.is_object(), "not an object: {line}");
     record
 }

@@ -39,12 +39,7 @@ pub fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = header(opcode, payload.len(), 0x80);
     bytes.extend_from_slice(&KEY);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(KEY.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    bytes.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
     bytes
 }
 
@@ -82,14 +77,6 @@ pub fn read(wire: &mut Wire) -> Result<Frame, Ending> {
     let masked = start[1] & 0x80 != 0;
     let key = if masked { wire.exactly(4)? } else { vec![0; 4] };
     let raw = wire.exactly(usize::try_from(length).unwrap())?;
-    let payload = raw
-        .iter()
-        .zip(key.iter().cycle())
-        .map(|(byte, key)| byte ^ key)
-        .collect();
-    Ok(Frame {
-        opcode: start[0] & 0x0f,
-        masked,
-        payload,
-    })
+    let payload = raw.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+    Ok(Frame { opcode: start[0] & 0x0f, masked, payload })
 }

@@ -45,9 +45,7 @@ impl Headers {
     /// All values of a field, in order.
     pub fn all(&self, name: &str) -> Vec<String> {
         let values = self.0.iter().filter(|(held, _)| held == name);
-        values
-            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
-            .collect()
+        values.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
     /// Whether there is at least one such line.
@@ -60,19 +58,14 @@ impl Headers {
 /// tollgate nor a test may produce such a head where this is called.
 pub fn parse_head(raw: &[u8]) -> (String, Headers) {
     let text = String::from_utf8_lossy(raw).into_owned();
-    let body = raw
-        .strip_suffix(b"\r\n\r\n")
-        .unwrap_or_else(|| panic!("no end of head: {text}"));
+    let body = raw.strip_suffix(b"\r\n\r\n").unwrap_or_else(|| panic!("no end of head: {text}"));
     let mut lines = split_lines(body).into_iter();
     let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
     let fields = lines.map(|line| {
         let colon = line.iter().position(|byte| *byte == b':');
         let (name, value) = line.split_at(colon.unwrap_or_else(|| panic!("no colon in: {text}")));
         let value = value[1..].trim_ascii().to_vec();
-        assert!(
-            !value.iter().any(|byte| matches!(byte, b'\r' | b'\n')),
-            "bare line end: {text}"
-        );
+        assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "bare line end: {text}");
         (String::from_utf8_lossy(name).to_ascii_lowercase(), value)
     });
     (first, Headers(fields.collect()))
@@ -112,11 +105,7 @@ impl Wire {
     /// Wraps a connected socket.
     pub fn new(socket: Socket) -> Wire {
         socket.set_timeout(Some(PATIENCE));
-        Wire {
-            socket,
-            unread: Vec::new(),
-            ended: None,
-        }
+        Wire { socket, unread: Vec::new(), ended: None }
     }
 
     /// The socket itself.
@@ -131,8 +120,7 @@ impl Wire {
 
     /// Sends everything, or panics.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.try_send(bytes)
-            .unwrap_or_else(|error| panic!("cannot send: {error}"));
+        self.try_send(bytes).unwrap_or_else(|error| panic!("cannot send: {error}"));
     }
 
     /// Sends everything, or tells why not.
@@ -177,9 +165,7 @@ impl Wire {
     pub fn until(&mut self, mark: &[u8]) -> Result<Vec<u8>, Ending> {
         let mut searched = 0;
         loop {
-            let found = self.unread[searched..]
-                .windows(mark.len())
-                .position(|part| part == mark);
+            let found = self.unread[searched..].windows(mark.len()).position(|part| part == mark);
             if let Some(at) = found {
                 return Ok(self.unread.drain(..searched + at + mark.len()).collect());
             }
@@ -216,11 +202,7 @@ impl Wire {
     /// How the peer ended; a panic if it sends anything before.
     pub fn end(&mut self) -> Ending {
         let (rest, ending) = self.rest();
-        assert!(
-            rest.is_empty(),
-            "bytes after the end: {:?}",
-            String::from_utf8_lossy(&rest)
-        );
+        assert!(rest.is_empty(), "bytes after the end: {:?}", String::from_utf8_lossy(&rest));
         ending
     }
 
@@ -229,8 +211,7 @@ impl Wire {
         let line = self.until(b"\r\n")?;
         let text = String::from_utf8(line).expect("a chunk size");
         let digits = text.trim_end().split(';').next().unwrap_or_default();
-        let size = usize::from_str_radix(digits, 16)
-            .unwrap_or_else(|_| panic!("not a chunk size: {text:?}"));
+        let size = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("not a chunk size: {text:?}"));
         if size == 0 {
             let mut fields = Vec::new();
             loop {
@@ -292,8 +273,6 @@ impl Wire {
 pub fn reset(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
     )
 }
