@@ -2,7 +2,9 @@
 
 mod accept;
 mod answers;
+mod bodies;
 mod drain;
+mod expect;
 mod forwarded;
 mod framing;
 mod gunicorn;
@@ -17,6 +19,7 @@ mod routes;
 mod startup;
 mod streaming;
 mod timeouts;
+mod truncation;
 mod tunnel;
 
 use crate::harness::{Origin, Peer};
