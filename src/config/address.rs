@@ -226,13 +226,14 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, AddressError> {
             format!("write `{}`", network.trunc()),
         );
     }
-    if let IpNet::V6(v6) = network {
-        if v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some() {
-            return wrong(
-                "is an IPv4 network in IPv6 form",
-                "peers of this form are compared as IPv4; write the IPv4 network",
-            );
-        }
+    if let IpNet::V6(v6) = network
+        && v6.prefix_len() >= 96
+        && v6.addr().to_ipv4_mapped().is_some()
+    {
+        return wrong(
+            "is an IPv4 network in IPv6 form",
+            "peers of this form are compared as IPv4; write the IPv4 network",
+        );
     }
     Ok(network)
 }

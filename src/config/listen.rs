@@ -160,15 +160,15 @@ fn networks(table: &mut Table<'_, '_>) -> Option<Vec<IpNet>> {
 /// Errors between keys. The mark is put under the part if it is in the file, else under the whole.
 fn check_order(reader: &mut Reader<'_>, listen: &Listen) {
     let head = listen.max_header_bytes as u64;
-    if head > MAX_HEAD {
-        if let Some(span) = reader.span("listen.max_header_bytes") {
-            let message = format!(
-                "`max_header_bytes` must be at most `1MiB`, found `{}`",
-                size_text(head)
-            );
-            let help = "every connection may hold this much; `64KiB` is what an ALB passes";
-            reader.error(Place::Bytes(span), message, help);
-        }
+    if head > MAX_HEAD
+        && let Some(span) = reader.span("listen.max_header_bytes")
+    {
+        let message = format!(
+            "`max_header_bytes` must be at most `1MiB`, found `{}`",
+            size_text(head)
+        );
+        let help = "every connection may hold this much; `64KiB` is what an ALB passes";
+        reader.error(Place::Bytes(span), message, help);
     }
     for (key, value) in [
         ("max_uri", listen.max_uri),

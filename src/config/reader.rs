@@ -182,7 +182,7 @@ impl<'d> Reader<'d> {
                 text.text = done.text;
                 if !done.variables.is_empty() {
                     let line = self.lines.number(span.start);
-                    self.from_environment(&entry.path, line, done.variables);
+                    self.note_environment(&entry.path, line, done.variables);
                 }
                 Some(text)
             }
@@ -195,7 +195,7 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn from_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
+    fn note_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
         if let Origin::Environment {
             variables: before, ..
         } = self.origins.get(path)

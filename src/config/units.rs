@@ -156,12 +156,12 @@ fn wrong_unit(number: &str, unit: &str, quantity: &Quantity) -> UnitError {
         );
         return error("needs a unit", help);
     }
-    if let Some(rest) = bare.strip_prefix(['.', ',']) {
-        if rest.starts_with(|c: char| c.is_ascii_digit()) {
-            let help =
-                "use a smaller unit: `1500ms` for one and a half seconds, `512KiB` for half a MiB";
-            return error("must be a whole number", help);
-        }
+    if let Some(rest) = bare.strip_prefix(['.', ','])
+        && rest.starts_with(|c: char| c.is_ascii_digit())
+    {
+        let help =
+            "use a smaller unit: `1500ms` for one and a half seconds, `512KiB` for half a MiB";
+        return error("must be a whole number", help);
     }
     let lower = bare.to_ascii_lowercase();
     let ours = quantity
@@ -205,7 +205,7 @@ fn largest_unit(value: u64, quantity: &Quantity) -> String {
     let fits = quantity
         .units
         .iter()
-        .find(|(_, factor)| value != 0 && value % factor == 0);
+        .find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
     let (unit, factor) = fits.copied().unwrap_or((quantity.usual_unit, 1));
     format!("{}{unit}", value / factor)
 }
