@@ -42,6 +42,7 @@ pub struct Duplicate {
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
+    /// Sorted by route.
     patterns: Vec<(Pattern, u32)>,
     tree: Tree,
 }
@@ -85,6 +86,7 @@ impl RouteTable {
         if !duplicates.is_empty() {
             return Err(duplicates);
         }
+        kept.sort_by_key(|(_, route)| *route);
         Ok(RouteTable { routes, patterns: kept, tree })
     }
 
@@ -108,7 +110,9 @@ impl RouteTable {
 
     /// The patterns of the route at this place, in the order they were written.
     pub fn patterns(&self, route: usize) -> impl Iterator<Item = &Pattern> {
-        self.patterns.iter().filter(move |(_, owner)| *owner as usize == route).map(|(pattern, _)| pattern)
+        let start = self.patterns.partition_point(|(_, owner)| (*owner as usize) < route);
+        let of_route = self.patterns[start..].iter();
+        of_route.take_while(move |(_, owner)| *owner as usize == route).map(|(pattern, _)| pattern)
     }
 }
 
