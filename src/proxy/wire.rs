@@ -184,6 +184,14 @@ impl Wire {
         self.waiting.take()
     }
 
+    /// Puts back, in front, what hyper had and made nothing of.
+    pub fn put_back(&self, unparsed: &[u8]) {
+        if !unparsed.is_empty() {
+            let mut waiting = self.waiting.borrow_mut();
+            *waiting = [unparsed, &waiting[..]].concat().as_slice().into();
+        }
+    }
+
     /// How many of `bytes`, which come next, may go to hyper. What is left begins a head that is not complete,
     /// not wanted yet, or refused.
     fn clear(&self, bytes: &[u8]) -> io::Result<usize> {
