@@ -4,7 +4,7 @@
 //! The law for each: the app gets exactly the requests tollgate answered from it, each with one reading, or
 //! the connection ends. A payload may be refused; it may never be seen as two different things.
 
-use crate::harness::{Origin, Peer, Tollgate};
+use crate::harness::{Origin, Peer, Setup, Tollgate};
 
 /// Answers each request with its method and target; panics if anything cannot be read in one way.
 fn strict_app(mut peer: Peer) {
@@ -17,10 +17,11 @@ fn strict_app(mut peer: Peer) {
 /// Sends a payload and returns the targets the app saw as whole requests.
 fn targets_seen(payload: &[u8]) -> Vec<String> {
     let origin = Origin::start(strict_app);
-    let tollgate = Tollgate::before(origin.address());
+    let tollgate = Setup::before(origin.address())
+        .listen("header_timeout = \"300ms\"\nbody_timeout = \"300ms\"\nkeepalive_timeout = \"300ms\"")
+        .start();
     let mut client = tollgate.client();
     let _ = client.try_send(payload);
-    client.finish_sending();
     client.wire().rest();
     assert_eq!(
         tollgate.client().get("/alive").text(),

@@ -204,6 +204,24 @@ impl Client {
         }
     }
 
+    /// The next answer, or `None` when the connection ended before one began.
+    #[track_caller]
+    pub fn maybe_response(&mut self) -> Option<Response> {
+        if self.wire.unread().is_empty() && self.wire.read_more().is_err() {
+            return None;
+        }
+        Some(self.response())
+    }
+
+    /// Panics unless the answer is cut: begun and not finished, or never begun.
+    #[track_caller]
+    pub fn assert_cut(&mut self) -> Option<Response> {
+        let response = self.maybe_response();
+        let looks_complete = response.as_ref().is_some_and(|response| response.body.cut.is_none());
+        assert!(!looks_complete, "a cut answer looks complete: {response:#?}");
+        response
+    }
+
     /// The next answer, whole, to a request with this method.
     #[track_caller]
     pub fn response_to(&mut self, method: &str) -> Response {

@@ -101,7 +101,7 @@ impl Process {
     /// Sets the number of descriptors it may have open.
     pub fn limit_open_files(&self, limit: usize) {
         let id = format!("--pid={}", self.id());
-        let limit = format!("--nofile={limit}:65536");
+        let limit = format!("--nofile={limit}:");
         let done = Command::new("prlimit").args([id, limit]).status().unwrap();
         assert!(done.success(), "prlimit failed");
     }

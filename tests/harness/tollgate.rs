@@ -154,11 +154,11 @@ impl Tollgate {
         Client::connect(self.address())
     }
 
-    /// Lifecycle events so far. Standard error holds nothing else: another line is a panic.
+    /// Lifecycle events so far. What `run` says about its configuration is text, for people.
     pub fn events(&self) -> Vec<Value> {
         let parse =
             |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("not a JSON event: {line}"));
-        self.process.stderr.all().iter().map(parse).collect()
+        self.process.stderr.all().iter().filter(|line| line.starts_with('{')).map(parse).collect()
     }
 
     fn happened(&self, message: &str) -> bool {

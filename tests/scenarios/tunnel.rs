@@ -118,7 +118,9 @@ fn nothing_sent_early_reaches_an_app_that_does_not_agree() {
             let (rest, _) = peer.wire().rest();
             ended.send(rest).unwrap();
         });
-        let tollgate = Setup::before(origin.address()).upstream("idle_timeout = \"200ms\"").start();
+        let tollgate = Setup::before(origin.address())
+            .upstream("idle_timeout = \"200ms\"\nresponse_timeout = \"300ms\"")
+            .start();
         let mut client = tollgate.client();
         client.send([HANDSHAKE, smuggled].concat());
         let response = client.response();
