@@ -27,7 +27,9 @@ pub struct RouteTable {
 impl RouteTable {
     /// A table in which every request belongs to `route`.
     pub fn single(route: Route) -> RouteTable {
-        RouteTable { routes: vec![Arc::new(route)] }
+        RouteTable {
+            routes: vec![Arc::new(route)],
+        }
     }
 
     /// The route of a request, by its method and its normalized path.
