@@ -51,6 +51,7 @@ defaults
     timeout http-request 10s
     timeout http-keep-alive 75s
     option http-keep-alive
+    option dontlognull
     http-reuse always
 
 frontend clients

@@ -52,6 +52,8 @@ http {{
     keepalive_requests 1000000000;
     tcp_nodelay on;
     client_body_buffer_size 64k;
+    proxy_buffer_size 16k;
+    proxy_buffers 8 16k;
 
     limit_req_zone $http_x_api_key zone=keys:16m rate=1000000r/s;
     upstream app {{
