@@ -135,13 +135,30 @@ fn say(text: &str) -> Fallible<()> {
         .map_err(trouble::io("cannot print"))
 }
 
+const WORK_PREFIX: &str = "proxies-";
+
+/// Directories of runs that were killed: access lines take hundreds of megabytes.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(WORK_PREFIX));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Configurations and access lines of this run; removed with the value.
 struct WorkDirectory(PathBuf);
 
 impl WorkDirectory {
     fn create() -> Fallible<Self> {
-        let name = format!("proxies-{}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        remove_abandoned(parent);
+        let path = parent.join(format!("{WORK_PREFIX}{}", std::process::id()));
         fs::create_dir_all(&path).map_err(trouble::io(path.display()))?;
         Ok(Self(path))
     }
