@@ -25,19 +25,9 @@ impl Cores {
         let siblings = siblings_of(*proxy);
         let apart = others.iter().find(|core| !siblings.contains(core));
         match (apart, others.first()) {
-            (Some(load), _) => Ok(Self {
-                proxy: *proxy,
-                load: *load,
-                siblings: false,
-            }),
-            (None, Some(load)) => Ok(Self {
-                proxy: *proxy,
-                load: *load,
-                siblings: true,
-            }),
-            (None, None) => Err(Trouble::new(
-                "one core is not enough: the proxy and the load need one each",
-            )),
+            (Some(load), _) => Ok(Self { proxy: *proxy, load: *load, siblings: false }),
+            (None, Some(load)) => Ok(Self { proxy: *proxy, load: *load, siblings: true }),
+            (None, None) => Err(Trouble::new("one core is not enough: the proxy and the load need one each")),
         }
     }
 
@@ -75,10 +65,7 @@ pub(crate) fn check_tools(contenders: &[Name], traces: bool) -> Fallible<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Trouble::new(format!(
-        "missing: {}; `make bench` installs them",
-        missing.join(", ")
-    )))
+    Err(Trouble::new(format!("missing: {}; `make bench` installs them", missing.join(", "))))
 }
 
 /// An error when so many sockets cannot be open at once.
@@ -105,24 +92,13 @@ pub(crate) fn describe(cores: Cores, contenders: &[Name]) -> Vec<String> {
     let model = processor
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown processor", |rest| {
-            rest.trim_start_matches([' ', '\t', ':'])
-        });
-    let count = processor
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+        .map_or("unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let count = processor.lines().filter(|line| line.starts_with("processor")).count();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let mut lines = vec![
         format!("machine: {count} cores, {model}, Linux {}", kernel.trim()),
-        format!(
-            "cores: proxy on {}, load and origin on {}",
-            cores.proxy, cores.load
-        ),
-        format!(
-            "load average before: {}",
-            load.split(' ').next().unwrap_or("?")
-        ),
+        format!("cores: proxy on {}, load and origin on {}", cores.proxy, cores.load),
+        format!("load average before: {}", load.split(' ').next().unwrap_or("?")),
     ];
     if cores.siblings {
         lines.push("the two cores are threads of one physical core: expect noise".to_owned());
@@ -157,10 +133,7 @@ fn is_there(program: &str) -> bool {
 
 fn allowed_cores() -> Fallible<Vec<usize>> {
     let status = fs::read_to_string("/proc/self/status").map_err(io("/proc/self/status"))?;
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
-        .unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
     Ok(cores_of(list))
 }
 

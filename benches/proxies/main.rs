@@ -53,10 +53,8 @@ fn begin() -> Fallible<()> {
     let cores = Cores::choose()?;
     cores.pin_load()?;
     let directory = WorkDirectory::create()?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(trouble::io("cannot start"))?;
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().build().map_err(trouble::io("cannot start"))?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         tokio::select! {
@@ -108,11 +106,7 @@ async fn account_for_lines(contenders: Vec<Contender>, sent: &[u64]) -> Fallible
         let stopped = contender.stop().await;
         if let Some(lines) = stopped.map_err(|trouble| trouble.during(name.text()))? {
             let verified = 1;
-            say(&format!(
-                "  {:9} {lines} of {}\n",
-                name.text(),
-                sent + verified
-            ))?;
+            say(&format!("  {:9} {lines} of {}\n", name.text(), sent + verified))?;
         }
     }
     Ok(())
@@ -130,9 +124,7 @@ async fn interrupted() -> Fallible<()> {
 
 fn say(text: &str) -> Fallible<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(trouble::io("cannot print"))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(trouble::io("cannot print"))
 }
 
 const WORK_PREFIX: &str = "proxies-";

@@ -22,8 +22,7 @@ use crate::trouble::{Fallible, io};
 pub(crate) const INSPECTED_PATH: &str = "/inspected";
 /// A head beyond this is nobody's we know.
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// The running origin.
 pub(crate) struct Origin {
@@ -154,11 +153,7 @@ fn understand(head: &[u8]) -> Option<(Request, usize)> {
         .into_iter()
         .find(|size| size.path() == path)
         .or_else(|| inspected.then_some(AnswerSize::Small))?;
-    let mut request = Request {
-        answer,
-        inspected,
-        close: false,
-    };
+    let mut request = Request { answer, inspected, close: false };
     let mut body_bytes = 0;
     for field in parsed.headers {
         if field.name.eq_ignore_ascii_case("content-length") {

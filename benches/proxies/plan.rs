@@ -82,10 +82,7 @@ impl AnswerSize {
     }
 }
 
-const SMALL_GET: Exchange = Exchange {
-    request_body_bytes: 0,
-    answer: AnswerSize::Small,
-};
+const SMALL_GET: Exchange = Exchange { request_body_bytes: 0, answer: AnswerSize::Small };
 
 /// Every scenario, in the order they run.
 pub(crate) const SCENARIOS: [Scenario; 8] = [
@@ -100,30 +97,21 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         name: "medium",
         title: "GET, 16 KiB answer, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
-        exchange: Exchange {
-            request_body_bytes: 0,
-            answer: AnswerSize::Medium,
-        },
+        exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Medium },
         goal: Some(1.0),
     },
     Scenario {
         name: "large",
         title: "GET, 1 MiB answer, 16 keep-alive connections",
         kind: Kind::KeepAlive { connections: 16 },
-        exchange: Exchange {
-            request_body_bytes: 0,
-            answer: AnswerSize::Large,
-        },
+        exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Large },
         goal: Some(1.0),
     },
     Scenario {
         name: "post",
         title: "POST, 16 KiB body, 200-byte answer, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
-        exchange: Exchange {
-            request_body_bytes: 16 * 1024,
-            answer: AnswerSize::Small,
-        },
+        exchange: Exchange { request_body_bytes: 16 * 1024, answer: AnswerSize::Small },
         goal: Some(1.0),
     },
     Scenario {
@@ -143,9 +131,7 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "idle",
         title: "memory of an idle keep-alive connection that has served one request",
-        kind: Kind::Idle {
-            connections: IDLE_CONNECTIONS,
-        },
+        kind: Kind::Idle { connections: IDLE_CONNECTIONS },
         exchange: SMALL_GET,
         goal: None,
     },
@@ -207,9 +193,7 @@ pub(crate) fn ask(arguments: impl Iterator<Item = String>) -> Fallible<Asked> {
         scenarios: Vec::new(),
         contenders: Name::ALL.to_vec(),
         rounds: from_environment("BENCH_ROUNDS", 1..=100)?.unwrap_or(5),
-        measured: Duration::from_secs(
-            from_environment("BENCH_SECONDS", 1..=60)?.unwrap_or(2) as u64
-        ),
+        measured: Duration::from_secs(from_environment("BENCH_SECONDS", 1..=60)?.unwrap_or(2) as u64),
         warm_up: Duration::from_millis(300),
     };
     let mut by_cargo_bench = false;
@@ -242,9 +226,7 @@ impl Plan {
         self.contenders.retain(|contender| contender.text() != name);
         if self.contenders.len() == before {
             let known = Name::ALL.map(Name::text).join("`, `");
-            return Err(Trouble::new(format!(
-                "no contender `{name}`, there are `{known}`"
-            )));
+            return Err(Trouble::new(format!("no contender `{name}`, there are `{known}`")));
         }
         Ok(())
     }
@@ -252,19 +234,14 @@ impl Plan {
     fn add_scenario(&mut self, name: &str) -> Fallible<()> {
         let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == name) else {
             let known = SCENARIOS.map(|scenario| scenario.name).join("`, `");
-            return Err(Trouble::new(format!(
-                "no scenario `{name}`, there are `{known}`"
-            )));
+            return Err(Trouble::new(format!("no scenario `{name}`, there are `{known}`")));
         };
         self.scenarios.push(*scenario);
         Ok(())
     }
 }
 
-fn from_environment(
-    name: &str,
-    allowed: std::ops::RangeInclusive<usize>,
-) -> Fallible<Option<usize>> {
+fn from_environment(name: &str, allowed: std::ops::RangeInclusive<usize>) -> Fallible<Option<usize>> {
     let Ok(text) = env::var(name) else {
         return Ok(None);
     };

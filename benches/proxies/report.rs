@@ -26,18 +26,12 @@ pub(crate) fn table(scenario: Scenario, outcome: &Outcome) -> String {
         }
         Outcome::Memory(memory) => {
             for (name, bytes) in memory {
-                line(
-                    &mut text,
-                    &format!("  {:9} {:7.2} KiB", name.text(), bytes / 1024.0),
-                );
+                line(&mut text, &format!("  {:9} {:7.2} KiB", name.text(), bytes / 1024.0));
             }
         }
         Outcome::SystemCalls(calls) => {
             for (name, counted) in calls {
-                line(
-                    &mut text,
-                    &format!("  {:9} {}", name.text(), calls_a_request(counted)),
-                );
+                line(&mut text, &format!("  {:9} {}", name.text(), calls_a_request(counted)));
             }
         }
     }
@@ -50,10 +44,7 @@ fn line(text: &mut String, line: &str) {
 
 /// CPU and requests a second, each with its ratio.
 fn throughput(text: &mut String, rounds: &[(Name, Vec<Sample>)]) {
-    line(
-        text,
-        "            CPU us/req   to nginx (spread)      req/s   to nginx (spread)    proxy core",
-    );
+    line(text, "            CPU us/req   to nginx (spread)      req/s   to nginx (spread)    proxy core");
     for (name, samples) in rounds {
         let cpu_ratio = ratio(rounds, samples, cpu_micros).filter(|_| *name != Name::Direct);
         let cpu = match name {
@@ -79,10 +70,7 @@ fn throughput(text: &mut String, rounds: &[(Name, Vec<Sample>)]) {
 
 /// Percentiles over the requests of each round: their medians over the rounds.
 fn latency(text: &mut String, rounds: &[(Name, Vec<Sample>)]) {
-    line(
-        text,
-        "            p50 us   to nginx (spread)     p99 us   p99.9 us   (min-max p99.9)",
-    );
+    line(text, "            p50 us   to nginx (spread)     p99 us   p99.9 us   (min-max p99.9)");
     for (name, samples) in rounds {
         let p999 = |sample: &Sample| percentile(sample, 0.999);
         let (low, high) = bounds(samples.iter().map(p999));
@@ -112,18 +100,8 @@ fn against_goal(text: &mut String, rounds: &[(Name, Vec<Sample>)], goal: f64) {
     let Some(reached) = reached else {
         return;
     };
-    let verdict = if reached.of_medians <= goal {
-        "reached"
-    } else {
-        "missed"
-    };
-    line(
-        text,
-        &format!(
-            "  goal: {what} at most {goal:.2} of nginx's: {verdict}, {:.2}",
-            reached.of_medians
-        ),
-    );
+    let verdict = if reached.of_medians <= goal { "reached" } else { "missed" };
+    line(text, &format!("  goal: {what} at most {goal:.2} of nginx's: {verdict}, {:.2}", reached.of_medians));
 }
 
 fn calls_a_request(counted: &[Counted]) -> String {
@@ -138,23 +116,14 @@ fn calls_a_request(counted: &[Counted]) -> String {
             .filter(|row| a_request(row.calls) >= 0.001)
             .map(|row| match row.errors {
                 0 => format!("{} {:.3}", row.name, a_request(row.calls)),
-                errors => format!(
-                    "{} {:.3} ({:.3} failed)",
-                    row.name,
-                    a_request(row.calls),
-                    a_request(errors)
-                ),
+                errors => {
+                    format!("{} {:.3} ({:.3} failed)", row.name, a_request(row.calls), a_request(errors))
+                }
             })
             .collect();
         items.join(", ")
     };
-    format!(
-        "{:.2} data ({}) and {:.2} other ({})",
-        sum(true),
-        list(true),
-        sum(false),
-        list(false)
-    )
+    format!("{:.2} data ({}) and {:.2} other ({})", sum(true), list(true), sum(false), list(false))
 }
 
 /// A ratio to nginx: of the medians, and the extremes over the rounds.
@@ -170,24 +139,14 @@ fn ratio(
     figure: impl Fn(&Sample) -> f64,
 ) -> Option<Ratio> {
     let (_, base) = rounds.iter().find(|(name, _)| *name == BASE)?;
-    let each = samples
-        .iter()
-        .zip(base)
-        .map(|(sample, base)| figure(sample) / figure(base));
+    let each = samples.iter().zip(base).map(|(sample, base)| figure(sample) / figure(base));
     let (least, most) = bounds(each);
-    Some(Ratio {
-        of_medians: median(samples, &figure) / median(base, &figure),
-        least,
-        most,
-    })
+    Some(Ratio { of_medians: median(samples, &figure) / median(base, &figure), least, most })
 }
 
 fn shown(ratio: Option<Ratio>) -> String {
     match ratio {
-        Some(ratio) => format!(
-            "{:.2} ({:.2}-{:.2})",
-            ratio.of_medians, ratio.least, ratio.most
-        ),
+        Some(ratio) => format!("{:.2} ({:.2}-{:.2})", ratio.of_medians, ratio.least, ratio.most),
         None => "-".to_owned(),
     }
 }
@@ -212,10 +171,7 @@ fn p50(sample: &Sample) -> f64 {
 fn percentile(sample: &Sample, share: f64) -> f64 {
     let count = sample.latencies.len();
     let rank = ((share * count as f64).ceil() as usize).clamp(1, count.max(1));
-    sample
-        .latencies
-        .get(rank - 1)
-        .map_or(f64::NAN, |latency: &Duration| latency.as_secs_f64() * 1e6)
+    sample.latencies.get(rank - 1).map_or(f64::NAN, |latency: &Duration| latency.as_secs_f64() * 1e6)
 }
 
 fn has_latencies(samples: &[Sample]) -> bool {
@@ -233,7 +189,6 @@ fn median(samples: &[Sample], figure: impl Fn(&Sample) -> f64) -> f64 {
 }
 
 fn bounds(figures: impl Iterator<Item = f64>) -> (f64, f64) {
-    figures.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), figure| {
-        (low.min(figure), high.max(figure))
-    })
+    figures
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), figure| (low.min(figure), high.max(figure)))
 }

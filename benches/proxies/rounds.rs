@@ -11,9 +11,7 @@ use crate::load::requests::Requests;
 use crate::load::{Sample, fresh, paced};
 use crate::measure::memory;
 use crate::measure::syscalls::{Counted, Trace};
-use crate::plan::{
-    FIXED_RATE_PER_SECOND, IDLE_SETTLE, Kind, Name, Plan, Scenario, TRACED_REQUESTS,
-};
+use crate::plan::{FIXED_RATE_PER_SECOND, IDLE_SETTLE, Kind, Name, Plan, Scenario, TRACED_REQUESTS};
 use crate::trouble::Fallible;
 
 /// What a scenario gave.
@@ -86,12 +84,7 @@ pub(crate) async fn run(
     Ok(outcome)
 }
 
-async fn round(
-    plan: &Plan,
-    kind: Kind,
-    contender: &Contender,
-    requests: &Requests,
-) -> Fallible<Sample> {
+async fn round(plan: &Plan, kind: Kind, contender: &Contender, requests: &Requests) -> Fallible<Sample> {
     let cpu = contender.cpu();
     let (address, warm_up, measured) = (contender.address, plan.warm_up, plan.measured);
     match kind {
@@ -102,9 +95,7 @@ async fn round(
             let fleet = Fleet::open(address, connections, requests.clone()).await?;
             paced::run_for(fleet, FIXED_RATE_PER_SECOND, warm_up, measured, &cpu).await
         }
-        Kind::KeepAlive { connections }
-        | Kind::Idle { connections }
-        | Kind::SystemCalls { connections } => {
+        Kind::KeepAlive { connections } | Kind::Idle { connections } | Kind::SystemCalls { connections } => {
             let mut fleet = Fleet::open(address, connections, requests.clone()).await?;
             fleet.run_for(warm_up, measured, &cpu).await
         }

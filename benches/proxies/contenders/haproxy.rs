@@ -18,16 +18,12 @@ pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
     fs::write(&configuration, text(site, &sink)).map_err(io(configuration.display()))?;
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-f").arg(configuration);
-    Ok(Launch {
-        command,
-        lines: Lines::Stream(sink),
-    })
+    Ok(Launch { command, lines: Lines::Stream(sink) })
 }
 
 /// `http-reuse always`: the default would open an upstream connection for every new client.
 fn text(site: &Site<'_>, sink: &LineSink) -> String {
-    let (listen, origin, sink, port) =
-        (site.listen, site.origin, sink.address(), site.listen.port());
+    let (listen, origin, sink, port) = (site.listen, site.origin, sink.address(), site.listen.port());
     format!(
         r#"global
     nbthread 1

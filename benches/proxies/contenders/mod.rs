@@ -67,26 +67,13 @@ struct Site<'a> {
 
 impl Contender {
     /// Starts it on `core` and returns when it accepts connections.
-    pub(crate) async fn start(
-        name: Name,
-        core: usize,
-        directory: &Path,
-        origin: &Origin,
-    ) -> Fallible<Self> {
+    pub(crate) async fn start(name: Name, core: usize, directory: &Path, origin: &Origin) -> Fallible<Self> {
         if name == Name::Direct {
-            return Ok(Self {
-                name,
-                address: origin.address(),
-                running: None,
-            });
+            return Ok(Self { name, address: origin.address(), running: None });
         }
         let directory = directory.join(name.text());
         fs::create_dir_all(&directory).map_err(io(directory.display()))?;
-        let site = Site {
-            directory: &directory,
-            listen: free_address()?,
-            origin: origin.address(),
-        };
+        let site = Site { directory: &directory, listen: free_address()?, origin: origin.address() };
         let launch = match name {
             Name::Nginx => nginx::launch(&site)?,
             Name::Haproxy => haproxy::launch(&site)?,
@@ -94,17 +81,8 @@ impl Contender {
         };
         let pinned = pinned(launch.command, core);
         let mut process = Supervised::start(pinned, &directory.join("stderr"))?;
-        wait_until_ready(site.listen, &mut process)
-            .await
-            .map_err(|trouble| trouble.during(name.text()))?;
-        Ok(Self {
-            name,
-            address: site.listen,
-            running: Some(Running {
-                process,
-                lines: launch.lines,
-            }),
-        })
+        wait_until_ready(site.listen, &mut process).await.map_err(|trouble| trouble.during(name.text()))?;
+        Ok(Self { name, address: site.listen, running: Some(Running { process, lines: launch.lines }) })
     }
 
     pub(crate) fn is_proxy(&self) -> bool {
@@ -113,10 +91,7 @@ impl Contender {
 
     /// Its processes; none for the origin itself.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        self.running
-            .as_ref()
-            .map(|running| running.process.processes())
-            .unwrap_or_default()
+        self.running.as_ref().map(|running| running.process.processes()).unwrap_or_default()
     }
 
     pub(crate) fn cpu(&self) -> CpuMeter {
@@ -135,26 +110,11 @@ impl Contender {
         let id = field(&head, "x-request-id").unwrap_or_default();
         let checks = [
             (!id.is_empty(), "a request id is forwarded"),
-            (
-                field(&answer, "x-request-id") == Some(id),
-                "the same request id is returned",
-            ),
-            (
-                field(&head, "x-forwarded-for") == Some("127.0.0.1"),
-                "X-Forwarded-For is the client's address",
-            ),
-            (
-                field(&head, "x-forwarded-proto") == Some("http"),
-                "X-Forwarded-Proto is set",
-            ),
-            (
-                field(&head, "x-api-key").is_some(),
-                "X-API-Key is forwarded",
-            ),
-            (
-                field(&head, "connection") != Some("close"),
-                "the upstream connection is kept",
-            ),
+            (field(&answer, "x-request-id") == Some(id), "the same request id is returned"),
+            (field(&head, "x-forwarded-for") == Some("127.0.0.1"), "X-Forwarded-For is the client's address"),
+            (field(&head, "x-forwarded-proto") == Some("http"), "X-Forwarded-Proto is set"),
+            (field(&head, "x-api-key").is_some(), "X-API-Key is forwarded"),
+            (field(&head, "connection") != Some("close"), "the upstream connection is kept"),
         ];
         for (holds, what) in checks {
             if !holds {
@@ -167,17 +127,10 @@ impl Contender {
     }
 
     async fn ask_inspected(&self) -> Fallible<String> {
-        let exchange = Exchange {
-            request_body_bytes: 0,
-            answer: AnswerSize::Small,
-        };
-        let mut stream = socket::connect(self.address)
-            .await
-            .map_err(io("cannot connect"))?;
+        let exchange = Exchange { request_body_bytes: 0, answer: AnswerSize::Small };
+        let mut stream = socket::connect(self.address).await.map_err(io("cannot connect"))?;
         let head = requests::head(exchange, INSPECTED_PATH, 0, true);
-        socket::write(&mut stream, &head, b"")
-            .await
-            .map_err(io("cannot send"))?;
+        socket::write(&mut stream, &head, b"").await.map_err(io("cannot send"))?;
         let mut answer = String::new();
         loop {
             let before = answer.len();
@@ -219,9 +172,7 @@ impl Lines {
             }
             sleep(READY_POLL).await;
         }
-        Err(Trouble::new(format!(
-            "no access line has the request id `{request_id}`"
-        )))
+        Err(Trouble::new(format!("no access line has the request id `{request_id}`")))
     }
 
     /// Lets lines arrive that the proxy would lose when it ends; files are flushed then.
@@ -261,10 +212,7 @@ fn free_address() -> Fallible<SocketAddr> {
 
 fn pinned(command: Command, core: usize) -> Command {
     let mut pinned = Command::new("taskset");
-    pinned
-        .args(["-c", &core.to_string()])
-        .arg(command.get_program())
-        .args(command.get_args());
+    pinned.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
     pinned
 }
 
@@ -276,9 +224,7 @@ async fn wait_until_ready(address: SocketAddr, process: &mut Supervised) -> Fall
         }
         sleep(READY_POLL).await;
     }
-    Err(Trouble::new(format!(
-        "does not accept connections on {address}"
-    )))
+    Err(Trouble::new(format!("does not accept connections on {address}")))
 }
 
 /// A field's value in a head as text, when it is there exactly once.

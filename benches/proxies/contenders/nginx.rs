@@ -15,10 +15,7 @@ pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
     command.arg("-p").arg(site.directory);
     command.arg("-e").arg(site.directory.join("error.log"));
     command.arg("-c").arg(configuration);
-    Ok(Launch {
-        command,
-        lines: Lines::File(access),
-    })
+    Ok(Launch { command, lines: Lines::File(access) })
 }
 
 /// The worker runs as whoever started the benchmark: Debian's default user could not write here.

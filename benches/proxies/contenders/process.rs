@@ -28,15 +28,9 @@ impl Supervised {
     pub(crate) fn start(command: Command, stderr: &Path) -> Fallible<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let file = File::create(stderr).map_err(io(stderr.display()))?;
-        let child = ending_with_us(command)
-            .stderr(file)
-            .spawn()
-            .map_err(io(format!("cannot start `{name}`")))?;
-        Ok(Self {
-            child,
-            name,
-            stderr: stderr.to_owned(),
-        })
+        let child =
+            ending_with_us(command).stderr(file).spawn().map_err(io(format!("cannot start `{name}`")))?;
+        Ok(Self { child, name, stderr: stderr.to_owned() })
     }
 
     /// All processes of the group that live.
@@ -55,11 +49,9 @@ impl Supervised {
     pub(crate) fn check_running(&mut self) -> Fallible<()> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(Trouble::new(format!(
-                "`{}` ended ({status}):\n{}",
-                self.name,
-                self.printed()
-            ))),
+            Ok(Some(status)) => {
+                Err(Trouble::new(format!("`{}` ended ({status}):\n{}", self.name, self.printed())))
+            }
             Err(error) => Err(io(&self.name)(error)),
         }
     }
@@ -83,10 +75,7 @@ impl Supervised {
             }
             sleep(POLL);
         }
-        Err(Trouble::new(format!(
-            "`{}` does not end on SIG{signal}",
-            self.name
-        )))
+        Err(Trouble::new(format!("`{}` does not end on SIG{signal}", self.name)))
     }
 
     fn printed(&self) -> String {
@@ -131,8 +120,5 @@ fn group_of(process: u32) -> Option<u32> {
 }
 
 fn send(signal: &str, target: &str) {
-    let _ = Command::new("kill")
-        .args(["-s", signal, "--", target])
-        .stderr(Stdio::null())
-        .status();
+    let _ = Command::new("kill").args(["-s", signal, "--", target]).stderr(Stdio::null()).status();
 }

@@ -25,8 +25,5 @@ pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(["run", "--workers", "1", "--config"]);
     command.arg(configuration);
-    Ok(Launch {
-        command,
-        lines: Lines::File(access),
-    })
+    Ok(Launch { command, lines: Lines::File(access) })
 }

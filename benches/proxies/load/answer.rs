@@ -25,11 +25,7 @@ const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 
 impl Answer {
     pub(crate) fn new(expected: Expected) -> Self {
-        Self {
-            expected,
-            partial_head: Vec::new(),
-            missing: None,
-        }
+        Self { expected, partial_head: Vec::new(), missing: None }
     }
 
     /// Takes what was read; `true` when the answer is complete, and ready for the next.
@@ -74,9 +70,7 @@ impl Answer {
 }
 
 fn body(missing: usize, arrived: usize) -> Fallible<usize> {
-    missing
-        .checked_sub(arrived)
-        .ok_or_else(|| Trouble::new("bytes follow the end of an answer"))
+    missing.checked_sub(arrived).ok_or_else(|| Trouble::new("bytes follow the end of an answer"))
 }
 
 fn check_head(head: &[u8], expected: Expected) -> Fallible<()> {
@@ -96,9 +90,7 @@ fn check_head(head: &[u8], expected: Expected) -> Fallible<()> {
     let mut request_id = false;
     for field in parsed.headers {
         if field.name.eq_ignore_ascii_case("content-length") {
-            length = str::from_utf8(field.value)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            length = str::from_utf8(field.value).ok().and_then(|text| text.parse().ok());
         } else if field.name.eq_ignore_ascii_case("x-request-id") {
             request_id = !field.value.is_empty();
         }

@@ -23,9 +23,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr, requests: &Requests) -> Fallible<Self> {
-        let stream = socket::connect(address)
-            .await
-            .map_err(io(format!("cannot connect to {address}")))?;
+        let stream = socket::connect(address).await.map_err(io(format!("cannot connect to {address}")))?;
         let answer = Answer::new(requests.expected());
         Ok(Self { stream, answer })
     }
@@ -62,11 +60,7 @@ const OPENED_AT_ONCE: usize = 32;
 
 impl Fleet {
     /// Opens connections, each of which has served one request when this returns.
-    pub(crate) async fn open(
-        address: SocketAddr,
-        size: usize,
-        requests: Requests,
-    ) -> Fallible<Self> {
+    pub(crate) async fn open(address: SocketAddr, size: usize, requests: Requests) -> Fallible<Self> {
         let mut connections = Vec::with_capacity(size);
         while connections.len() < size {
             let mut opening = JoinSet::new();
@@ -80,10 +74,7 @@ impl Fleet {
             }
             connections.extend(all(opening).await?);
         }
-        Ok(Self {
-            connections,
-            requests,
-        })
+        Ok(Self { connections, requests })
     }
 
     /// As many requests as are answered in the time.

@@ -43,9 +43,8 @@ async fn whole_connection(address: SocketAddr, requests: &Requests) -> Fallible<
     let mut connection = Connection::open(address, requests).await?;
     connection.exchange(requests).await?;
     let (mut stream, _) = connection.into_parts();
-    let after = socket::read(&mut stream, <[u8]>::len)
-        .await
-        .map_err(io("cannot read the end of a connection"))?;
+    let after =
+        socket::read(&mut stream, <[u8]>::len).await.map_err(io("cannot read the end of a connection"))?;
     if after > 0 {
         return Err(Trouble::new("bytes follow the last answer of a connection"));
     }

@@ -69,20 +69,12 @@ async fn measure<T: 'static>(
     if requests == 0 {
         return Err(Trouble::new("no answer at all in the measured time"));
     }
-    let sample = Sample {
-        requests,
-        elapsed,
-        proxy_cpu,
-        latencies: Vec::new(),
-    };
+    let sample = Sample { requests, elapsed, proxy_cpu, latencies: Vec::new() };
     Ok((sample, held))
 }
 
 /// Waits, unless a worker ends: then something is wrong.
-async fn undisturbed<T: 'static>(
-    workers: &mut JoinSet<Fallible<T>>,
-    duration: Duration,
-) -> Fallible<()> {
+async fn undisturbed<T: 'static>(workers: &mut JoinSet<Fallible<T>>, duration: Duration) -> Fallible<()> {
     tokio::select! {
         () = sleep(duration) => Ok(()),
         Some(ended) = workers.join_next() => match ended {
@@ -104,9 +96,8 @@ async fn all<T: 'static>(mut workers: JoinSet<Fallible<T>>) -> Fallible<Vec<T>> 
     });
     match joined.await {
         Ok(result) => result.map(|()| held),
-        Err(_) => Err(Trouble::new(format!(
-            "requests without an answer after {} s",
-            STRAGGLER_LIMIT.as_secs()
-        ))),
+        Err(_) => {
+            Err(Trouble::new(format!("requests without an answer after {} s", STRAGGLER_LIMIT.as_secs())))
+        }
     }
 }

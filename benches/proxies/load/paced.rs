@@ -80,12 +80,7 @@ pub(crate) async fn run_for(
     settle(&pace, &mut workers).await?;
     let mut latencies = pace.latencies.take();
     latencies.sort_unstable();
-    Ok(Sample {
-        requests: latencies.len() as u64,
-        elapsed,
-        proxy_cpu,
-        latencies,
-    })
+    Ok(Sample { requests: latencies.len() as u64, elapsed, proxy_cpu, latencies })
 }
 
 /// Sends what is due until `end`, and tells when the next would have been.
@@ -164,9 +159,7 @@ impl Pace {
     fn send(&self, index: usize, intended: Instant) -> Fallible<()> {
         let head = self.requests.next_head();
         self.intended[index].set(intended);
-        let written = self.writers[index]
-            .try_write(head)
-            .map_err(io("cannot send a request"))?;
+        let written = self.writers[index].try_write(head).map_err(io("cannot send a request"))?;
         if written < head.len() {
             return Err(Trouble::new("the proxy does not read a small request"));
         }

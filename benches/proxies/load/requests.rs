@@ -23,18 +23,14 @@ impl Requests {
     /// `close` asks for the end of the connection after the answer; `through_proxy` expects a
     /// request id in the answer.
     pub(crate) fn prepare(exchange: Exchange, close: bool, through_proxy: bool) -> Self {
-        let heads = (0..DISTINCT_KEYS)
-            .map(|key| head(exchange, exchange.answer.path(), key, close))
-            .collect();
+        let heads =
+            (0..DISTINCT_KEYS).map(|key| head(exchange, exchange.answer.path(), key, close)).collect();
         Self(Rc::new(Prepared {
             heads,
             body: vec![b'b'; exchange.request_body_bytes],
             next: Cell::new(0),
             sent: Cell::new(0),
-            expected: Expected {
-                body_bytes: exchange.answer.bytes(),
-                request_id: through_proxy,
-            },
+            expected: Expected { body_bytes: exchange.answer.bytes(), request_id: through_proxy },
         }))
     }
 
@@ -64,9 +60,9 @@ impl Requests {
 pub(crate) fn head(exchange: Exchange, path: &str, key: usize, close: bool) -> Vec<u8> {
     let mut text = match exchange.request_body_bytes {
         0 => format!("GET {path} HTTP/1.1\r\n"),
-        bytes => format!(
-            "POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n"
-        ),
+        bytes => {
+            format!("POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n")
+        }
     };
     text.push_str("Host: api.example.com\r\nUser-Agent: bench/1.0\r\nAccept: application/json\r\n");
     text.push_str("Accept-Encoding: gzip, deflate\r\n");

@@ -67,9 +67,5 @@ impl CpuMeter {
 
 /// The first number of a `schedstat` file: nanoseconds on a CPU.
 fn running_nanos(schedstat: &str) -> u64 {
-    schedstat
-        .split_ascii_whitespace()
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    schedstat.split_ascii_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

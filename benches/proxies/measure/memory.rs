@@ -14,9 +14,7 @@ pub(crate) fn proportional_bytes(processes: &[u32]) -> Fallible<u64> {
     for process in processes {
         let path = format!("/proc/{process}/smaps_rollup");
         let text = fs::read_to_string(&path).map_err(io(&path))?;
-        bytes += field_kib(&text, "Pss:")
-            .ok_or_else(|| Trouble::new(format!("{path} has no `Pss`")))?
-            * 1024;
+        bytes += field_kib(&text, "Pss:").ok_or_else(|| Trouble::new(format!("{path} has no `Pss`")))? * 1024;
     }
     Ok(bytes)
 }

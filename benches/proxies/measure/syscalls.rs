@@ -16,8 +16,8 @@ use crate::trouble::{Fallible, Trouble, io};
 
 /// Calls that move bytes of requests, answers or access lines.
 const DATA_CALLS: [&str; 16] = [
-    "read", "readv", "pread64", "recv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev",
-    "pwrite64", "send", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice",
+    "read", "readv", "pread64", "recv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev", "pwrite64",
+    "send", "sendto", "sendmsg", "sendmmsg", "sendfile", "splice",
 ];
 const ATTACH_POLL: Duration = Duration::from_millis(10);
 const ATTACH_POLLS: u32 = 500;
@@ -60,9 +60,7 @@ impl Trace {
             }
             sleep(ATTACH_POLL).await;
         }
-        Err(Trouble::new(
-            "strace does not attach; it may need root or kernel.yama.ptrace_scope = 0",
-        ))
+        Err(Trouble::new("strace does not attach; it may need root or kernel.yama.ptrace_scope = 0"))
     }
 
     /// Detaches, and tells what was counted.
@@ -83,9 +81,7 @@ fn is_traced(process: u32) -> bool {
     };
     tasks.flatten().all(|task| {
         fs::read_to_string(task.path().join("status")).is_ok_and(|status| {
-            status
-                .lines()
-                .any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+            status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
         })
     })
 }
