@@ -106,7 +106,9 @@ async fn account_for_lines(contenders: Vec<Contender>, sent: &[u64]) -> Fallible
         let stopped = contender.stop().await;
         if let Some(lines) = stopped.map_err(|trouble| trouble.during(name.text()))? {
             let verified = 1;
-            say(&format!("  {:9} {lines} of {}\n", name.text(), sent + verified))?;
+            let sent = sent + verified;
+            let note = if lines == sent { "" } else { ": not the same work" };
+            say(&format!("  {:9} {lines} of {sent}{note}\n", name.text()))?;
         }
     }
     Ok(())

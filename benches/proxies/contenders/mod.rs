@@ -80,8 +80,8 @@ impl Contender {
             Name::Tollgate | Name::Direct => tollgate::launch(&site)?,
         };
         let pinned = pinned(launch.command, core);
-        let mut process = Supervised::start(pinned, &directory.join("stderr"))?;
-        wait_until_ready(site.listen, &mut process).await.map_err(|trouble| trouble.during(name.text()))?;
+        let mut process = Supervised::start(name.text(), pinned, &directory.join("stderr"))?;
+        wait_until_ready(site.listen, &mut process).await?;
         Ok(Self { name, address: site.listen, running: Some(Running { process, lines: launch.lines }) })
     }
 
@@ -104,9 +104,12 @@ impl Contender {
             return Ok(());
         };
         let answer = self.ask_inspected().await?;
-        let head = origin
-            .take_inspected_head()
-            .ok_or_else(|| Trouble::new("the request did not reach the origin"))?;
+        let Some(head) = origin.take_inspected_head() else {
+            return Err(Trouble::new(format!(
+                "a request did not reach the origin; the client saw:
+{answer}"
+            )));
+        };
         let id = field(&head, "x-request-id").unwrap_or_default();
         let checks = [
             (!id.is_empty(), "a request id is forwarded"),
@@ -224,7 +227,7 @@ async fn wait_until_ready(address: SocketAddr, process: &mut Supervised) -> Fall
         }
         sleep(READY_POLL).await;
     }
-    Err(Trouble::new(format!("does not accept connections on {address}")))
+    Err(Trouble::new(format!("the proxy does not accept connections on {address}")))
 }
 
 /// A field's value in a head as text, when it is there exactly once.

@@ -19,14 +19,13 @@ const SHOWN_OUTPUT_BYTES: usize = 2_000;
 /// A running child and its process group.
 pub(crate) struct Supervised {
     child: Child,
-    name: String,
+    name: &'static str,
     stderr: PathBuf,
 }
 
 impl Supervised {
     /// Starts `command` in a process group of its own; its standard error goes to a file.
-    pub(crate) fn start(command: Command, stderr: &Path) -> Fallible<Self> {
-        let name = command.get_program().to_string_lossy().into_owned();
+    pub(crate) fn start(name: &'static str, command: Command, stderr: &Path) -> Fallible<Self> {
         let file = File::create(stderr).map_err(io(stderr.display()))?;
         let child =
             ending_with_us(command).stderr(file).spawn().map_err(io(format!("cannot start `{name}`")))?;
@@ -52,7 +51,7 @@ impl Supervised {
             Ok(Some(status)) => {
                 Err(Trouble::new(format!("`{}` ended ({status}):\n{}", self.name, self.printed())))
             }
-            Err(error) => Err(io(&self.name)(error)),
+            Err(error) => Err(io(self.name)(error)),
         }
     }
 

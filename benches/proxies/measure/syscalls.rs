@@ -52,7 +52,7 @@ impl Trace {
         for process in processes {
             command.args(["-p", &process.to_string()]);
         }
-        let mut strace = Supervised::start(command, &directory.join("strace.stderr"))?;
+        let mut strace = Supervised::start("strace", command, &directory.join("strace.stderr"))?;
         for _ in 0..ATTACH_POLLS {
             strace.check_running()?;
             if processes.iter().all(|process| is_traced(*process)) {
