@@ -46,7 +46,7 @@ pub struct Head {
     pub asks_upgrade: bool,
 }
 
-/// Why a head is refused.
+/// Why a head is refused before it is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadFault {
     /// Malformed or ambiguous.
@@ -55,6 +55,8 @@ pub enum HeadFault {
     UriTooLong,
     /// Too many fields, a line too long, or the whole too large.
     TooLarge,
+    /// It did not arrive in time.
+    TooSlow,
 }
 
 impl From<BadRequest> for HeadFault {

@@ -108,6 +108,11 @@ impl RouteTable {
         self.routes.get(route as usize)
     }
 
+    /// The place of a request's route among [`RouteTable::routes`].
+    pub fn find_index(&self, method: &Method, path: &[u8]) -> Option<usize> {
+        self.tree.find(method, path).map(|route| route as usize)
+    }
+
     /// Every route, in the order they were written.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes

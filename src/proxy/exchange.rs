@@ -10,7 +10,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, header};
 
-use crate::alarms::Alarm;
+use crate::alarms::{Alarm, Alarms};
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
 use crate::message::head::HeadFault;
@@ -35,7 +35,7 @@ pub struct Exchange {
     /// The configuration for all of it.
     pub snapshot: Rc<Snapshot>,
     /// The request's head; its body is on its way.
-    pub request: Request,
+    pub request: Parts,
     /// Until the request is identified, one of our own.
     pub id: Option<RequestId>,
     /// Behind trusted proxies.
@@ -53,6 +53,7 @@ pub struct Exchange {
     /// The app was asked.
     pub asked_upstream: bool,
     conn: Rc<Connection>,
+    refused: Option<RefusedHead>,
     status: u16,
     outcome: Option<Outcome>,
     cause: Option<String>,
@@ -61,36 +62,17 @@ pub struct Exchange {
     tunneled: (u64, u64),
 }
 
-/// The request of an exchange.
+/// Method and path of a head that was refused before it was parsed, as far as they can be told.
 #[derive(Debug)]
-pub enum Request {
-    /// As hyper parsed it.
-    Parsed(Box<Parts>),
-    /// A head that was refused before it was parsed: method and path as far as they can be told.
-    Refused {
-        /// The first word.
-        method: Vec<u8>,
-        /// The second word, up to a question mark.
-        path: Vec<u8>,
-    },
-}
-
-impl Request {
-    /// The head of a request that reached the service.
-    ///
-    /// A refused head never gets there, so its emptiness is never seen.
-    pub fn parts(&self) -> Option<&Parts> {
-        match self {
-            Request::Parsed(parts) => Some(parts),
-            Request::Refused { .. } => None,
-        }
-    }
+struct RefusedHead {
+    method: Vec<u8>,
+    path: Vec<u8>,
 }
 
 impl Exchange {
     /// Begins with a parsed head.
     pub fn open(parts: Parts, conn: &Rc<Connection>) -> Box<Exchange> {
-        Exchange::new(Request::Parsed(Box::new(parts)), conn)
+        Exchange::new(parts, conn)
     }
 
     /// Begins, and ends with a reply, for a head that was refused.
@@ -100,13 +82,15 @@ impl Exchange {
         let method = words.next().unwrap_or_default().to_vec();
         let target = words.next().unwrap_or_default();
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec();
-        let mut exchange = Exchange::new(Request::Refused { method, path }, conn);
+        let (nothing, ()) = http::Request::new(()).into_parts();
+        let mut exchange = Exchange::new(nothing, conn);
+        exchange.refused = Some(RefusedHead { method, path });
         exchange.bytes_in = Some(head.len() as u64);
         exchange.client = conn.peer;
         exchange
     }
 
-    fn new(request: Request, conn: &Rc<Connection>) -> Box<Exchange> {
+    fn new(request: Parts, conn: &Rc<Connection>) -> Box<Exchange> {
         conn.wire.open();
         Box::new(Exchange {
             snapshot: conn.worker.snapshot(),
@@ -120,6 +104,7 @@ impl Exchange {
             response_head_nanos: None,
             asked_upstream: false,
             conn: Rc::clone(conn),
+            refused: None,
             status: CLIENT_CLOSED_REQUEST,
             outcome: None,
             cause: None,
@@ -208,6 +193,11 @@ impl Exchange {
         self.outcome.get_or_insert(Outcome::Complete);
     }
 
+    /// The worker's alarms.
+    pub fn alarms(&self) -> &Rc<Alarms> {
+        &self.conn.worker.alarms
+    }
+
     /// Bytes that went through the tunnel, from and to the client.
     pub fn add_tunneled(&mut self, from_client: u64, to_client: u64) {
         self.tunneled = (from_client, to_client);
@@ -223,6 +213,7 @@ impl Exchange {
         match self.outcome {
             Some(outcome) => outcome,
             None if std::thread::panicking() => Outcome::Panicked,
+            None if self.conn.worker.is_aborting() => Outcome::CutOff,
             None => Outcome::DownstreamLeft,
         }
     }
@@ -234,19 +225,16 @@ impl Drop for Exchange {
         let worker = &self.conn.worker;
         let now = worker.clock.now();
         let model = &self.snapshot.model;
-        let (method, path, query) = match &self.request {
-            Request::Parsed(parts) => {
-                (parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), parts.uri.query())
-            }
-            Request::Refused { method, path } => (&method[..], &path[..], None),
+        let Parts { method, uri, headers, .. } = &self.request;
+        let (method, path) = match &self.refused {
+            None => (method.as_str().as_bytes(), uri.path().as_bytes()),
+            Some(refused) => (&refused.method[..], &refused.path[..]),
         };
-        let headers = self.request.parts().map(|parts| &parts.headers);
-        let field = |name: HeaderName| headers.and_then(|headers| headers.get(name));
         let named: Vec<(HeaderName, HeaderValue)> = model
             .log
             .headers
             .iter()
-            .filter_map(|name| Some((name.clone(), headers?.get(name)?.clone())))
+            .filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
             .collect();
         worker.record(&Record {
             unix_nanos: worker.clock.unix_nanos(self.opened),
@@ -254,8 +242,8 @@ impl Drop for Exchange {
             client_addr: self.client,
             method,
             path,
-            query: query.filter(|_| model.log.query).map(str::as_bytes),
-            route: self.route.map(|route| model.routes.name_of(route)),
+            query: uri.query().filter(|_| model.log.query).map(str::as_bytes),
+            route: self.route.map(|route| &*model.routes.routes()[route].name),
             status: self.status,
             outcome: self.outcome(),
             bytes_in: self.bytes_in.unwrap_or(self.conn.wire.message_in()) + self.tunneled.0,
@@ -264,9 +252,9 @@ impl Drop for Exchange {
             connect_nanos: self.connect_nanos,
             response_head_nanos: self.response_head_nanos,
             upstream: self.asked_upstream.then_some(&worker.pool.destination.label),
-            user_agent: field(header::USER_AGENT),
-            traceparent: field(TRACEPARENT),
-            amzn_trace_id: field(X_AMZN_TRACE_ID),
+            user_agent: headers.get(header::USER_AGENT),
+            traceparent: headers.get(TRACEPARENT),
+            amzn_trace_id: headers.get(X_AMZN_TRACE_ID),
             headers: &named,
             cause: self.cause.as_deref(),
         });

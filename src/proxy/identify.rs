@@ -23,17 +23,16 @@ pub fn identify(exchange: &mut Exchange, conn: &Connection) -> Caller {
         InboundId::Trusted => peer_is_trusted,
         InboundId::Never => false,
     };
-    let headers = exchange.request.parts().map(|parts| &parts.headers);
-    let inbound = headers.filter(|_| believed).and_then(|headers| {
-        let mut ids = headers.get_all(&settings.header).iter();
-        // Two ids are two claims: none is believed.
-        ids.next().filter(|_| ids.next().is_none()).and_then(RequestId::parse)
-    });
+    let headers = &exchange.request.headers;
+    let mut ids = headers.get_all(&settings.header).iter().filter(|_| believed);
+    // Two ids are two claims: none is believed.
+    let inbound = ids.next().filter(|_| ids.next().is_none()).and_then(RequestId::parse);
     let id = inbound.unwrap_or_else(|| conn.worker.new_id(settings.format));
     let listen = &exchange.snapshot.model.listen;
-    let client = match headers {
-        Some(headers) if peer_is_trusted => forwarded::client_address(conn.peer, headers, |ip| listen.trusts(ip)),
-        _ => conn.peer,
+    let client = if peer_is_trusted {
+        forwarded::client_address(conn.peer, headers, |ip| listen.trusts(ip))
+    } else {
+        conn.peer
     };
     exchange.id = Some(id);
     exchange.client = client;

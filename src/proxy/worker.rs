@@ -43,6 +43,7 @@ pub struct Worker {
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
+    aborting: Cell<bool>,
 }
 
 /// Accepted connections of all workers.
@@ -85,6 +86,7 @@ impl Worker {
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
+            aborting: Cell::new(false),
         })
     }
 
@@ -132,6 +134,16 @@ impl Worker {
     /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether exchanges are being cut off.
+    pub fn is_aborting(&self) -> bool {
+        self.aborting.get()
+    }
+
+    /// What ends from now on was cut off by us.
+    pub fn abort(&self) {
+        self.aborting.set(true);
     }
 
     /// Lets every connection end at the next opportunity.

@@ -17,6 +17,8 @@ pub enum Outcome {
     UpstreamReset,
     /// tollgate answered itself, or cut the app's answer for this reason.
     Local(LocalReply),
+    /// The process ended before it did.
+    CutOff,
     /// A defect of ours ended it.
     Panicked,
 }
@@ -29,6 +31,7 @@ impl Outcome {
             Outcome::DownstreamLeft => "downstream_left",
             Outcome::UpstreamReset => "upstream_reset",
             Outcome::Local(reply) => reply.row().code,
+            Outcome::CutOff => "cut_off",
             Outcome::Panicked => "internal_error",
         }
     }
@@ -40,7 +43,7 @@ impl Outcome {
             Outcome::DownstreamLeft => Some(Fault::Downstream),
             Outcome::UpstreamReset => Some(Fault::Upstream),
             Outcome::Local(reply) => Some(reply.row().fault),
-            Outcome::Panicked => Some(Fault::Tollgate),
+            Outcome::CutOff | Outcome::Panicked => Some(Fault::Tollgate),
         }
     }
 }
