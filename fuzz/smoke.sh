@@ -14,7 +14,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
 
 # With an explicit target the flags do not reach build scripts and macros.
-"${CARGO:-cargo}" build --locked --release --target "$host"
+"${CARGO:-cargo}" build --release --target "$host"
 
 for source in targets/*.rs; do
     target=$(basename "$source" .rs)

@@ -1,6 +1,7 @@
 //! The app's answers, judged as strictly as requests: refused or visibly cut, never a connection
 //! out of step.
 
+use std::sync::Mutex;
 use std::sync::mpsc;
 
 use super::{echo_target, ok};
@@ -169,6 +170,8 @@ fn an_answer_written_before_the_request_answers_no_second_one() {
 
 #[test]
 fn bytes_on_a_pooled_connection_end_it() {
+    let (pooled, wait) = mpsc::channel();
+    let wait = Mutex::new(wait);
     let (written, notice) = mpsc::channel();
     let origin = Origin::start(move |mut peer| {
         if peer.number > 1 {
@@ -176,8 +179,7 @@ fn bytes_on_a_pooled_connection_end_it() {
         }
         peer.expect_request();
         peer.send(ok("first"));
-        let seen = peer.wire().unread().len();
-        assert_eq!(seen, 0);
+        wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         peer.send(ok("unasked"));
         written.send(()).unwrap();
         peer.wait_for_end();
@@ -185,6 +187,8 @@ fn bytes_on_a_pooled_connection_end_it() {
     let tollgate = Tollgate::before(origin.address());
     let mut client = tollgate.client();
     assert_eq!(client.get("/first").text(), "first");
+    tollgate.record_of("/first");
+    pooled.send(()).unwrap();
     notice.recv_timeout(PATIENCE).unwrap();
     for _ in 0..3 {
         assert_eq!(client.get("/next").text(), "/next");
