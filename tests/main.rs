@@ -1,1 +1,10 @@
-//! The one integration binary.
+//! The one integration binary: tollgate as the real program between raw sockets on both sides.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests poll from threads of their own")]
+#![allow(unreachable_pub, reason = "everything here is private to the tests")]
+
+mod harness;
+mod layering;
+mod regressions;
+mod scenarios;
