@@ -77,6 +77,10 @@ fn explain(message: &str, written: &str) -> (String, String, bool) {
             true,
         );
     }
+    if message.contains("recurs") {
+        let help = "no key of tollgate is deeper than `table.key.key`".to_owned();
+        return ("this is nested too deeply".to_owned(), help, false);
+    }
     if message.starts_with("key with no value") {
         return (
             "a key has no value".to_owned(),

@@ -20,7 +20,7 @@ pub(crate) const INBOUND: [(&str, InboundId); 3] = [
     ("never", InboundId::Never),
 ];
 pub(crate) const ID_FORMATS: [(&str, IdFormat); 2] =
-    [("uuid4", IdFormat::Uuid4), ("uuid7", IdFormat::Uuid7)];
+    [("uuid7", IdFormat::Uuid7), ("uuid4", IdFormat::Uuid4)];
 pub(crate) const LOG_FORMATS: [(&str, LogFormat); 3] = [
     ("auto", LogFormat::Auto),
     ("json", LogFormat::Json),
