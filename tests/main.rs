@@ -1,3 +1,5 @@
 //! The one integration binary.
+#![allow(clippy::unwrap_used)] // A test says by panicking what it has to say.
 
+mod config_files;
 mod messages;
