@@ -26,19 +26,15 @@ struct Node {
 
 /// The literal segments that may follow, each with its node.
 ///
-/// Sorted by a hash of the segment: searching among integers is several times faster than comparing
-/// texts that begin alike, as the segments of an API do. The segments are the operator's, so nobody
-/// can force collisions that matter.
+/// A hash table with linear probing: segments of an API begin alike, so searching by comparison
+/// would compare long texts many times. The segments are the operator's, so nobody else can force
+/// collisions.
 #[derive(Debug, Clone, Default)]
 struct Literals {
-    entries: Vec<Literal>,
-}
-
-#[derive(Debug, Clone)]
-struct Literal {
-    hash: u64,
-    text: Box<[u8]>,
-    child: u32,
+    entries: Vec<(Box<[u8]>, u32)>,
+    /// Places in `entries` plus one, 0 for none; a power of two, at least twice as many. Empty as
+    /// long as there are few entries.
+    slots: Vec<u32>,
 }
 
 /// The routes of one path pattern, by method.
@@ -135,47 +131,62 @@ impl Literals {
     const FEW: usize = 3;
 
     fn get(&self, segment: &[u8]) -> Option<u32> {
-        let candidates = match self.entries.len() <= Literals::FEW {
-            true => &self.entries[..],
-            false => {
-                let hash = hash(segment);
-                let start = self.entries.partition_point(|entry| entry.hash < hash);
-                let rest = &self.entries[start..];
-                let alike = rest.iter().take_while(|entry| entry.hash == hash).count();
-                &rest[..alike]
+        if self.slots.is_empty() {
+            let found = self.entries.iter().find(|(text, _)| **text == *segment)?;
+            return Some(found.1);
+        }
+        let mut slot = hash(segment) as usize;
+        loop {
+            let place = self.slots[slot & (self.slots.len() - 1)];
+            let (text, child) = self.entries.get((place as usize).checked_sub(1)?)?;
+            if **text == *segment {
+                return Some(*child);
             }
-        };
-        let found = candidates.iter().find(|entry| *entry.text == *segment)?;
-        Some(found.child)
+            slot = slot.wrapping_add(1);
+        }
     }
 
     fn get_or_insert(&mut self, segment: &[u8], child: u32) -> u32 {
         if let Some(found) = self.get(segment) {
             return found;
         }
-        let hash = hash(segment);
-        let at = self.entries.partition_point(|entry| entry.hash < hash);
-        let text = segment.into();
-        self.entries.insert(at, Literal { hash, text, child });
+        self.entries.push((segment.into(), child));
+        if self.entries.len() * 2 > self.slots.len() && self.entries.len() > Literals::FEW {
+            self.slots = vec![0; (self.entries.len() * 4).next_power_of_two()];
+            for place in 1..=self.entries.len() {
+                self.fill_slot(place);
+            }
+        } else if !self.slots.is_empty() {
+            self.fill_slot(self.entries.len());
+        }
         child
+    }
+
+    /// Puts an entry into the first free slot from where its hash points.
+    fn fill_slot(&mut self, place: usize) {
+        let last = self.slots.len() - 1;
+        let mut slot = hash(&self.entries[place - 1].0) as usize & last;
+        while self.slots[slot] != 0 {
+            slot = (slot + 1) & last;
+        }
+        self.slots[slot] = place as u32;
     }
 }
 
-/// Multiply and rotate, eight bytes at a time; the length keeps zero bytes at the end apart.
+/// Multiply and rotate, eight bytes at a time; the high bits, which every byte has reached, end up
+/// where slots are picked from.
 fn hash(segment: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = segment.len() as u64;
-    let mut mix = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
     let (words, rest) = segment.as_chunks::<8>();
+    let mut hash = segment.len() as u64;
     for word in words {
-        mix(u64::from_le_bytes(*word));
+        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
     }
-    if !rest.is_empty() {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        mix(u64::from_le_bytes(word));
-    }
-    hash
+    let rest = rest
+        .iter()
+        .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    hash = (hash.rotate_left(5) ^ rest).wrapping_mul(FACTOR);
+    hash >> 32
 }
 
 impl Leaf {
