@@ -4,7 +4,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests poll from threads of their own")]
 #![allow(unreachable_pub, reason = "everything here is private to the tests")]
 
+mod command_line;
+mod config_files;
 mod harness;
 mod layering;
+mod messages;
 mod regressions;
 mod scenarios;

@@ -89,15 +89,16 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
         );
     }
     let bare = text.strip_prefix("http://").unwrap_or(text);
+    if let Some((_, rest)) = bare.split_once("://") {
+        let help = format!("tollgate speaks HTTP to the app; write `{rest}`");
+        return wrong("has an unknown scheme", help);
+    }
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     if let Some(slash) = bare.find('/') {
         if bare.starts_with('/') {
             return wrong("is not an address", format!("a Unix socket is written `unix:{bare}`"));
         }
-        return wrong(
-            "has a path or an unknown scheme",
-            format!("requests keep their own path; write `{}`", bare[..slash].trim_end_matches(':')),
-        );
+        return wrong("has a path", format!("requests keep their own path; write `{}`", &bare[..slash]));
     }
     if let Some(help) = ipv6_without_brackets(bare) {
         return wrong("is not an address", help);

@@ -38,8 +38,12 @@ impl Excerpt {
         let from = start.saturating_sub(line_start).min(line.len());
         let to = boundary(source, span.end).saturating_sub(line_start).clamp(from, line.len());
         let (before, marked, behind) = (&line[..from], &line[from..to], &line[to..]);
-        let (head, indent) = tail_cells(&cells(before), MAX_CELLS / 2);
-        let marked = head_cells(&cells(marked), MAX_CELLS / 2);
+        let half = match width(&cells(line)) <= MAX_CELLS {
+            true => MAX_CELLS,
+            false => MAX_CELLS / 2,
+        };
+        let (head, indent) = tail_cells(&cells(before), half);
+        let marked = head_cells(&cells(marked), half);
         let room = MAX_CELLS.saturating_sub(indent + width(&marked));
         let behind = head_cells(&cells(behind), room);
         Excerpt {

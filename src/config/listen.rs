@@ -83,7 +83,8 @@ fn addresses(table: &mut Table<'_, '_>, options: &[String]) -> Option<Vec<Listen
         parse_addresses(table.reader, "`address`", &texts)
     });
     if options.is_empty() {
-        return from_file.filter(|addresses| !addresses.is_empty());
+        // Wrong addresses are not replaced by the default, which would be blamed for what it is not.
+        return from_file;
     }
     let texts: Vec<Text> = options.iter().map(|text| Text::from_command_line(text)).collect();
     let option = "--listen";
@@ -156,7 +157,11 @@ fn check_order(reader: &mut Reader<'_>, listen: &Listen) {
         let value = value as u64;
         let part = reader.span(&format!("listen.{key}"));
         let whole = reader.span("listen.max_header_bytes");
-        let Some(span) = part.or(whole).filter(|_| value > head) else {
+        let known = |span: &Option<Range<usize>>| span.as_ref().is_none_or(|span| !reader.has_error_in(span));
+        if value <= head || !known(&part) || !known(&whole) {
+            continue;
+        }
+        let Some(span) = part.or(whole) else {
             continue;
         };
         let message =

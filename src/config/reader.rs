@@ -140,12 +140,8 @@ impl<'d> Reader<'d> {
         let DeValue::String(raw) = value.get_ref() else {
             let message = format!("`{}` must be {wanted}, found {}", entry.key, self.written(value));
             let help = match value.get_ref() {
-                DeValue::Array(_) | DeValue::Table(_) => String::new(),
-                _ => format!(
-                    "write it in quotes: {} = \"{}\"",
-                    entry.key,
-                    self.written(value).trim_matches('`')
-                ),
+                DeValue::Array(_) | DeValue::Table(_) => "",
+                _ => "text stands in quotes",
             };
             self.error(Place::Bytes(value.span()), message, help);
             return None;

@@ -67,8 +67,34 @@ fn explain(message: &str, written: &str) -> (String, String, bool) {
         let help = "an address, a duration or a size stands in quotes: `\"127.0.0.1:8080\"`, `\"10s\"`";
         return (format!("this is not a number, at `{shown}`"), help.to_owned(), true);
     }
-    if message.starts_with("key with no value") {
-        return ("a key has no value".to_owned(), "write `key = value` on one line".to_owned(), false);
+    if message.contains("recurs") {
+        let help = "no key of tollgate is deeper than `table.key.key`".to_owned();
+        return ("this is nested too deeply".to_owned(), help, false);
     }
-    (message.to_owned(), String::new(), false)
+    let (message, help) = match message {
+        _ if message.starts_with("key with no value") => {
+            ("a key has no value", "write `key = value` on one line")
+        }
+        _ if message.starts_with("invalid unquoted key") && written == ":" => {
+            ("`:` stands in a key", "write `=` between a key and its value")
+        }
+        _ if message.starts_with("missing escaped value") => (
+            "a backslash is no part of text in double quotes",
+            "write it twice, or put the text in single quotes",
+        ),
+        _ if message.starts_with("missing comma") => {
+            ("a comma is missing", "write one between the entries of a list or an inline table")
+        }
+        _ if message.starts_with("unclosed table") => {
+            ("the name of a table has no closing bracket", "write `[table]` on one line")
+        }
+        _ if message.starts_with("unclosed array") => {
+            ("a list has no closing bracket", "write `]` behind its last entry")
+        }
+        _ if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") => {
+            ("text has no closing quote", "write the same quote behind the text, on the same line")
+        }
+        _ => (message, ""),
+    };
+    (message.to_owned(), help.to_owned(), false)
 }

@@ -14,7 +14,7 @@ use super::suggest::nearest;
 
 pub(crate) const INBOUND: [(&str, InboundId); 3] =
     [("always", InboundId::Always), ("trusted", InboundId::Trusted), ("never", InboundId::Never)];
-pub(crate) const ID_FORMATS: [(&str, IdFormat); 2] = [("uuid4", IdFormat::Uuid4), ("uuid7", IdFormat::Uuid7)];
+pub(crate) const ID_FORMATS: [(&str, IdFormat); 2] = [("uuid7", IdFormat::Uuid7), ("uuid4", IdFormat::Uuid4)];
 pub(crate) const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
 pub(crate) const LOG_LEVELS: [(&str, LogLevel); 4] = [

@@ -99,6 +99,26 @@ fn every_key_is_printed_with_its_origin() {
 }
 
 #[test]
+fn thousands_of_problems_are_counted_but_not_shown() {
+    let keys: String = (0..2000).map(|number| format!("key_{number} = 1\n")).collect();
+    let report = load_text(&format!("upstream.address = \"app:80\"\n{keys}")).unwrap_err();
+    let shown = report.render(false);
+    assert_eq!(report.errors(), 2000);
+    assert_eq!(shown.matches("error: ").count(), MAX_SHOWN);
+    assert!(shown.contains("tollgate: 1900 more not shown\ntollgate: 2000 problems in"));
+}
+
+#[test]
+fn depth_does_not_reach_the_stack() {
+    for (open, close) in [("[", "]"), ("{a=", "}")] {
+        let text = format!("a = {}1{}", open.repeat(100_000), close.repeat(100_000));
+        assert!(load_text(&text).is_err());
+    }
+    assert!(load_text(&format!("a{} = 1", ".a".repeat(100_000))).is_err());
+    assert!(load_text(&format!("[a{}]", ".a".repeat(100_000))).is_err());
+}
+
+#[test]
 fn the_variables_of_a_value_are_its_origin() {
     let text = "upstream.address = \"${HOST}:${PORT:-80}\"\nlisten.max_connections = \"${N}\"";
     let env = |name: &str| match name {

@@ -60,6 +60,22 @@ pub fn parse_hop(entry: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// Writes an address as text; once or twice a request, so not by way of a formatter where it matters.
+pub fn write_address(address: IpAddr, mut write: impl FnMut(&[u8])) {
+    match address {
+        IpAddr::V4(v4) => {
+            let mut digits = itoa::Buffer::new();
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                if at > 0 {
+                    write(b".");
+                }
+                write(digits.format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(v6) => write(v6.to_string().as_bytes()),
+    }
+}
+
 fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }

@@ -45,19 +45,29 @@ impl RequestId {
     }
 
     fn from_bits(bits: u128) -> RequestId {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = [b'-'; 36];
-        let mut shift = 128;
-        for (at, byte) in text.iter_mut().enumerate() {
-            if !matches!(at, 8 | 13 | 18 | 23) {
-                shift -= 4;
-                *byte = HEX[(bits >> shift) as usize & 0xf];
-            }
+        for (byte, at) in bits.to_be_bytes().into_iter().zip(HEX_PLACES) {
+            text[at..at + 2].copy_from_slice(&HEX_PAIRS[usize::from(byte)]);
         }
         let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text));
         RequestId(value.unwrap_or_else(|_| HeaderValue::from_static("invalid")))
     }
 }
+
+/// Where each byte of a UUID stands in its text form.
+const HEX_PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// Every byte in lower-case hexadecimal.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 const VERSION_AND_VARIANT: u128 = (0xf << 76) | (0b11 << 62);
 

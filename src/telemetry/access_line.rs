@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::record::Record;
+use crate::message::forwarded::write_address;
 
 /// Bytes of a path or query that are kept.
 const MAX_PATH: usize = 1024;
@@ -104,18 +105,7 @@ fn headers(record: &Record<'_>, out: &mut Vec<u8>) {
 
 fn address(address: Option<IpAddr>, out: &mut Vec<u8>) {
     match address {
-        Some(IpAddr::V4(v4)) => {
-            let mut digits = itoa::Buffer::new();
-            for (at, octet) in v4.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(digits.format(octet).as_bytes());
-            }
-        }
-        Some(IpAddr::V6(v6)) => {
-            let _ = write!(out, "{v6}");
-        }
+        Some(address) => write_address(address, |text| out.extend_from_slice(text)),
         None => out.extend_from_slice(b"unix"),
     }
 }

@@ -14,9 +14,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A worker's buffer is handed over when it holds this much, or when the timer says so.
-const FLUSH_AT_BYTES: usize = 32 * 1024;
+const FLUSH_AT_BYTES: usize = 64 * 1024;
 /// Buffers that may wait for the writer.
-const QUEUE_BUFFERS: usize = 64;
+const QUEUE_BUFFERS: usize = 32;
 /// How often the writer looks whether it should say that lines were dropped.
 const DROP_REPORT_EVERY: Duration = Duration::from_secs(10);
 

@@ -3,14 +3,13 @@
 //! Invariant: exactly one `Host`, one request id and one of each `X-Forwarded-*` that tollgate sets, whatever the
 //! client sent; framing is what the body writer will do.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Uri};
 
-use crate::message::forwarded::Forwarded;
+use crate::message::forwarded::{Forwarded, write_address};
 use crate::message::hop_by_hop::{ConnectionOptions, is_hearsay, is_replaced};
 use crate::message::request_id::RequestId;
 
@@ -70,8 +69,9 @@ impl RequestHead<'_> {
 
     fn forwarded_fields(&self, out: &mut BytesMut) {
         if let Some(client) = self.client {
-            // Writing to a buffer that grows cannot fail.
-            let _ = write!(out.writer(), "x-forwarded-for: {client}\r\n");
+            out.put_slice(b"x-forwarded-for: ");
+            write_address(client, |text| out.put_slice(text));
+            out.put_slice(b"\r\n");
         }
         field(out, b"x-forwarded-proto", self.forwarded.scheme.as_str().as_bytes());
         field(out, b"x-forwarded-host", self.forwarded.host);

@@ -3,6 +3,8 @@
 //! Invariant: an [`AnswerHead`] has exactly one reading of where its body ends (RFC 9112 section 6.3), and holds no
 //! field that ends at this hop.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -112,9 +114,10 @@ impl AnswerScan {
 
 /// `Ok(None)` is an interim answer.
 fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    match parsed.parse(head) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let strict = httparse::ParserConfig::default();
+    match strict.parse_response_with_uninit_headers(&mut parsed, head, &mut fields) {
         Ok(httparse::Status::Complete(len)) if len == head.len() => {}
         Ok(_) => return Err("the head is not one head"),
         Err(httparse::Error::TooManyHeaders) => return Err("too many fields"),

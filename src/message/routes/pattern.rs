@@ -113,6 +113,8 @@ fn no_slash(text: &str, start: usize) -> PatternError {
     let path = &text[start..];
     let help = if path.is_empty() {
         "write a method and a path, `GET /health`, or a path alone, `/health`".to_owned()
+    } else if start == 0 && path.bytes().all(|b| b.is_ascii_uppercase()) {
+        format!("write a path behind the method: `{path} /health`")
     } else {
         format!("write `{}/{path}`", &text[..start])
     };

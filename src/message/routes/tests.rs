@@ -62,6 +62,17 @@ fn a_more_specific_path_of_another_method_does_not_hide_the_match() {
 }
 
 #[test]
+fn one_of_many_segments_is_found() {
+    let texts: Vec<String> = (0..500).map(|number| format!("/api/thing{number}/{{id}}")).collect();
+    let table = table(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    for (number, text) in texts.iter().enumerate() {
+        expect(&table, Method::GET, &format!("/api/thing{number}/7"), text);
+    }
+    assert_eq!(found(&table, Method::GET, "/api/thing500/7"), None);
+    assert_eq!(found(&table, Method::GET, "/api/thing1\0/7"), None);
+}
+
+#[test]
 fn a_named_method_goes_before_every_method() {
     let table = table(&["/a", "GET /a"]);
     expect(&table, Method::GET, "/a", "GET /a");
@@ -192,7 +203,7 @@ fn naive_rank(pattern: &Pattern, method: &Method, path: &str) -> Option<Vec<u8>>
 
 fn any_pattern() -> impl Strategy<Value = String> {
     let method = prop::sample::select(vec!["", "", "GET ", "HEAD ", "POST ", "GET,POST "]);
-    let segment = prop::sample::select(vec!["a", "b", "ab", "{}"]);
+    let segment = prop::sample::select(vec!["a", "b", "ab", "c", "abcdefgh", "abcdefghi", "{}"]);
     let end = prop::sample::select(vec!["", "/", "/*"]);
     (method, prop::collection::vec(segment, 0..4), end).prop_map(|(method, segments, end)| {
         let mut text = method.to_owned();
@@ -207,7 +218,7 @@ fn any_pattern() -> impl Strategy<Value = String> {
 }
 
 fn any_path() -> impl Strategy<Value = String> {
-    let segment = prop::sample::select(vec!["a", "b", "ab", "c", ""]);
+    let segment = prop::sample::select(vec!["a", "b", "ab", "c", "d", "abcdefgh", "abcdefghi", ""]);
     prop::collection::vec(segment, 1..5).prop_map(|segments| format!("/{}", segments.join("/")))
 }
 

@@ -1,0 +1,185 @@
+//! The real binary: exit codes, what goes where, color.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+fn tollgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    tollgate(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A file of the test's own, gone at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, bytes: &[u8]) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tollgate-{}-{name}", std::process::id()));
+        fs::write(&path, bytes).unwrap();
+        Scratch(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_correct_file_is_told_on_standard_output() {
+    let output = run(&["check", "config/minimal.toml"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "tollgate: `config/minimal.toml` is correct\n");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn every_wrong_file_is_told_and_the_others_as_well() {
+    let wrong = "tests/messages/choices.toml";
+    let output = run(&["check", wrong, "config/minimal.toml", "no-such.toml", "config"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(text(&output.stdout), "tollgate: `config/minimal.toml` is correct\n");
+    let told = text(&output.stderr);
+    assert!(told.contains("--> tests/messages/choices.toml:3:10"), "{told}");
+    assert!(told.contains("error: cannot read `no-such.toml`: there is no such file\n"), "{told}");
+    assert!(told.contains("error: cannot read `config`: it is a directory\n"), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told}");
+}
+
+#[test]
+fn run_tells_the_same_problems_as_check() {
+    let path = "tests/messages/choices.toml";
+    let (run, check) = (run(&["run", "--config", path]), run(&["check", path]));
+    assert_eq!(run.status.code(), Some(78));
+    assert_eq!(text(&run.stderr), text(&check.stderr));
+    assert!(run.stdout.is_empty());
+}
+
+#[test]
+fn run_without_an_app_says_what_to_do() {
+    let output = run(&["run"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("--config") && told.contains("--upstream"), "{told}");
+}
+
+#[test]
+fn wrong_options_are_wrong_configuration() {
+    let output = run(&["run", "--upstream", "localhost"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("`--upstream` has no port"));
+}
+
+#[test]
+fn no_subcommand_is_wrong_use_and_shows_the_help() {
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Usage: tollgate"));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn help_and_version_are_what_was_asked_for() {
+    for (option, told) in [("--help", "Exit codes:"), ("--version", env!("CARGO_PKG_VERSION"))] {
+        let output = run(&[option]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains(told));
+    }
+}
+
+#[test]
+fn the_printed_configuration_is_correct_itself() {
+    let printed = run(&["check", "--print", "config/production.toml"]);
+    let again = Scratch::new("printed.toml", &printed.stdout);
+    let output = run(&["check", again.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let both = run(&["check", "--print", "config/minimal.toml", again.path()]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn variables_come_from_the_environment() {
+    let file = Scratch::new("variable.toml", b"upstream.address = \"app:${TOLLGATE_TEST_PORT}\"\n");
+    let output =
+        tollgate(&["check", "--print", file.path()]).env("TOLLGATE_TEST_PORT", "8123").output().unwrap();
+    let told = text(&output.stdout);
+    let line = told.lines().find(|line| line.starts_with("address = \"app:8123\""));
+    assert!(line.is_some_and(|line| line.ends_with("# line 1, from ${TOLLGATE_TEST_PORT}")), "{told}");
+    let unset = run(&["check", file.path()]);
+    assert_eq!(unset.status.code(), Some(78));
+    assert!(text(&unset.stderr).contains("`TOLLGATE_TEST_PORT` is not set"));
+}
+
+#[test]
+fn files_that_are_no_text_are_told_with_the_place() {
+    let file = Scratch::new("latin1.toml", b"[log]\nlevel = \"caf\xe9\"\n");
+    let output = run(&["check", file.path()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("latin1.toml:2:13"));
+}
+
+#[test]
+fn a_device_without_an_end_is_not_read_forever() {
+    let output = run(&["check", "/dev/zero"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("it is larger than 16MiB"));
+}
+
+#[test]
+fn color_is_for_those_who_ask() {
+    let wrong = ["check", "tests/messages/choices.toml"];
+    let colored = |name: &str, value: &str| {
+        let output = tollgate(&wrong).env(name, value).output().unwrap();
+        text(&output.stderr).contains('\u{1b}')
+    };
+    assert!(colored("CLICOLOR_FORCE", "1"));
+    assert!(!colored("CLICOLOR_FORCE", "0"));
+    let both = tollgate(&wrong).env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1").output().unwrap();
+    assert!(!text(&both.stderr).contains('\u{1b}'));
+}
+
+#[test]
+fn a_reader_that_left_is_no_error() {
+    for arguments in
+        [&["man"][..], &["completions", "bash"], &["--help"], &["check", "--print", "config/tollgate.toml"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = tollgate(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_manual_page_and_every_completion_name_the_subcommands() {
+    let mut texts = vec![run(&["man"]).stdout];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        texts.push(run(&["completions", shell]).stdout);
+    }
+    for told in texts {
+        let told = text(&told);
+        for name in ["run", "check", "completions", "upstream", "print"] {
+            assert!(told.contains(name), "`{name}` is not in {told}");
+        }
+    }
+}
