@@ -108,7 +108,8 @@ fn every_exchange_has_exactly_one_record() {
     leaver.reset();
     let mut early = tollgate.client();
     early.send(get("/never?early"));
-    origin.wait_for_requests(6);
+    let received = origin.wait_for_requests(6);
+    assert_eq!(received[5].target, "/never?early", "{received:#?}");
     early.reset();
     let mut big = tollgate.client();
     big.send(post("/big", &[b'x'; 2000]));
@@ -144,6 +145,25 @@ fn every_exchange_has_exactly_one_record() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), records.len(), "a request id twice");
+}
+
+#[test]
+fn a_client_that_leaves_before_the_answer_has_its_record_every_time() {
+    let origin = Origin::start(|mut peer| {
+        if peer.request().is_some() {
+            peer.wait_for_end();
+        }
+    });
+    let tollgate = Tollgate::before(origin.address());
+    for number in 0..50 {
+        let mut client = tollgate.client();
+        client.send(get(&format!("/{number}")));
+        origin.wait_for_requests(number + 1);
+        if number % 2 == 0 { client.reset() } else { drop(client) }
+    }
+    let records = tollgate.wait_for_records(50);
+    assert!(records.iter().all(|record| record["outcome"] == "downstream_left"), "{records:#?}");
+    assert_eq!(tollgate.final_records().len(), 50);
 }
 
 #[test]
