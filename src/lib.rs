@@ -1,7 +1,24 @@
-//! tollgate, a sidecar in front of a Gunicorn app.
+//! tollgate: a sidecar in front of a Gunicorn app.
+//!
+//! A request's way: a [`proxy::listener`] accepts a socket, [`proxy::connection`] serves it, [`proxy::wire`] checks
+//! each head before the parser sees it, [`proxy::handle`] takes the request through its stages, [`upstream`]
+//! speaks with the app, and [`telemetry`] tells of it when the last byte is sent.
 #![forbid(unsafe_code)]
 
-pub mod cli;
-pub mod config;
-pub mod daemon;
+pub mod clock;
+
 pub mod message;
+
+pub mod config;
+
+pub mod telemetry;
+
+pub mod alarms;
+pub mod socket;
+pub mod upstream;
+
+pub mod proxy;
+
+pub mod daemon;
+
+pub mod cli;

@@ -48,41 +48,20 @@ impl Drop for Scratch {
 fn a_correct_file_is_told_on_standard_output() {
     let output = run(&["check", "config/minimal.toml"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(
-        text(&output.stdout),
-        "tollgate: `config/minimal.toml` is correct\n"
-    );
+    assert_eq!(text(&output.stdout), "tollgate: `config/minimal.toml` is correct\n");
     assert!(output.stderr.is_empty());
 }
 
 #[test]
 fn every_wrong_file_is_told_and_the_others_as_well() {
     let wrong = "tests/messages/choices.toml";
-    let output = run(&[
-        "check",
-        wrong,
-        "config/minimal.toml",
-        "no-such.toml",
-        "config",
-    ]);
+    let output = run(&["check", wrong, "config/minimal.toml", "no-such.toml", "config"]);
     assert_eq!(output.status.code(), Some(78));
-    assert_eq!(
-        text(&output.stdout),
-        "tollgate: `config/minimal.toml` is correct\n"
-    );
+    assert_eq!(text(&output.stdout), "tollgate: `config/minimal.toml` is correct\n");
     let told = text(&output.stderr);
-    assert!(
-        told.contains("--> tests/messages/choices.toml:3:10"),
-        "{told}"
-    );
-    assert!(
-        told.contains("error: cannot read `no-such.toml`: there is no such file\n"),
-        "{told}"
-    );
-    assert!(
-        told.contains("error: cannot read `config`: it is a directory\n"),
-        "{told}"
-    );
+    assert!(told.contains("--> tests/messages/choices.toml:3:10"), "{told}");
+    assert!(told.contains("error: cannot read `no-such.toml`: there is no such file\n"), "{told}");
+    assert!(told.contains("error: cannot read `config`: it is a directory\n"), "{told}");
     assert!(!told.contains('\u{1b}'), "{told}");
 }
 
@@ -100,10 +79,7 @@ fn run_without_an_app_says_what_to_do() {
     let output = run(&["run"]);
     assert_eq!(output.status.code(), Some(2));
     let told = text(&output.stderr);
-    assert!(
-        told.contains("--config") && told.contains("--upstream"),
-        "{told}"
-    );
+    assert!(told.contains("--config") && told.contains("--upstream"), "{told}");
 }
 
 #[test]
@@ -123,10 +99,7 @@ fn no_subcommand_is_wrong_use_and_shows_the_help() {
 
 #[test]
 fn help_and_version_are_what_was_asked_for() {
-    for (option, told) in [
-        ("--help", "Exit codes:"),
-        ("--version", env!("CARGO_PKG_VERSION")),
-    ] {
+    for (option, told) in [("--help", "Exit codes:"), ("--version", env!("CARGO_PKG_VERSION"))] {
         let output = run(&[option]);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains(told));
@@ -145,22 +118,12 @@ fn the_printed_configuration_is_correct_itself() {
 
 #[test]
 fn variables_come_from_the_environment() {
-    let file = Scratch::new(
-        "variable.toml",
-        b"upstream.address = \"app:${TOLLGATE_TEST_PORT}\"\n",
-    );
-    let output = tollgate(&["check", "--print", file.path()])
-        .env("TOLLGATE_TEST_PORT", "8123")
-        .output()
-        .unwrap();
+    let file = Scratch::new("variable.toml", b"upstream.address = \"app:${TOLLGATE_TEST_PORT}\"\n");
+    let output =
+        tollgate(&["check", "--print", file.path()]).env("TOLLGATE_TEST_PORT", "8123").output().unwrap();
     let told = text(&output.stdout);
-    let line = told
-        .lines()
-        .find(|line| line.starts_with("address = \"app:8123\""));
-    assert!(
-        line.is_some_and(|line| line.ends_with("# line 1, from ${TOLLGATE_TEST_PORT}")),
-        "{told}"
-    );
+    let line = told.lines().find(|line| line.starts_with("address = \"app:8123\""));
+    assert!(line.is_some_and(|line| line.ends_with("# line 1, from ${TOLLGATE_TEST_PORT}")), "{told}");
     let unset = run(&["check", file.path()]);
     assert_eq!(unset.status.code(), Some(78));
     assert!(text(&unset.stderr).contains("`TOLLGATE_TEST_PORT` is not set"));
@@ -190,29 +153,18 @@ fn color_is_for_those_who_ask() {
     };
     assert!(colored("CLICOLOR_FORCE", "1"));
     assert!(!colored("CLICOLOR_FORCE", "0"));
-    let both = tollgate(&wrong)
-        .env("CLICOLOR_FORCE", "1")
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
+    let both = tollgate(&wrong).env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1").output().unwrap();
     assert!(!text(&both.stderr).contains('\u{1b}'));
 }
 
 #[test]
 fn a_reader_that_left_is_no_error() {
-    for arguments in [
-        &["man"][..],
-        &["completions", "bash"],
-        &["--help"],
-        &["check", "--print", "config/tollgate.toml"],
-    ] {
+    for arguments in
+        [&["man"][..], &["completions", "bash"], &["--help"], &["check", "--print", "config/tollgate.toml"]]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = tollgate(arguments)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+        let output = tollgate(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
     }

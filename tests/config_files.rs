@@ -25,11 +25,7 @@ fn every_file_is_correct_and_wise() {
             continue;
         }
         let loaded = load(&read(&name));
-        assert!(
-            loaded.warnings.is_empty(),
-            "{}",
-            loaded.warnings.render(false)
-        );
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
         seen += 1;
     }
     assert!(seen >= 5, "only {seen} files");
@@ -39,15 +35,10 @@ fn every_file_is_correct_and_wise() {
 fn the_full_file_holds_the_defaults() {
     let defaults = load("[upstream]\naddress = \"127.0.0.1:8000\"\n");
     let written = load(&read("config/tollgate.toml"));
-    assert_eq!(
-        format!("{:?}", written.model.listen),
-        format!("{:?}", defaults.model.listen)
-    );
+    assert_eq!(format!("{:?}", written.model.listen), format!("{:?}", defaults.model.listen));
     let values = |loaded: &Loaded| {
         let printed = config::print(loaded);
-        let lines = printed
-            .lines()
-            .map(|line| line.split("  #").next().unwrap_or(line).trim_end());
+        let lines = printed.lines().map(|line| line.split("  #").next().unwrap_or(line).trim_end());
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(values(&written), values(&defaults));
@@ -55,9 +46,7 @@ fn the_full_file_holds_the_defaults() {
 
 /// The part of `text` from a line that begins with `start` to the next that begins with one of `ends`.
 fn section<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
-    let at = text
-        .find(&format!("\n{start}"))
-        .unwrap_or_else(|| panic!("no `{start}`"));
+    let at = text.find(&format!("\n{start}")).unwrap_or_else(|| panic!("no `{start}`"));
     let rest = &text[at + 1 + start.len()..];
     &rest[..rest.find(&format!("\n{end}")).unwrap_or(rest.len())]
 }
@@ -77,10 +66,7 @@ fn every_key_is_in_the_full_file() {
         let section = section(&text, &header(table), "[");
         let written = match key.split_once('.') {
             Some((outer, inner)) => section.contains(&format!("\n{outer} = {{ {inner} = ")),
-            None => {
-                section.contains(&format!("\n{key} = "))
-                    || section.contains(&format!("\n# {key} = "))
-            }
+            None => section.contains(&format!("\n{key} = ")) || section.contains(&format!("\n# {key} = ")),
         };
         assert!(written, "`{path}` is not in config/tollgate.toml");
     }
@@ -92,10 +78,7 @@ fn every_key_is_in_the_manual() {
     for path in config::keys() {
         let (table, key) = path.split_once('.').unwrap();
         let section = section(&text, &format!("## `{}`", header(table)), "## ");
-        assert!(
-            section.contains(&format!("\n| `{key}` |")),
-            "`{path}` is not in docs/configuration.md"
-        );
+        assert!(section.contains(&format!("\n| `{key}` |")), "`{path}` is not in docs/configuration.md");
     }
 }
 
@@ -103,27 +86,14 @@ fn every_key_is_in_the_manual() {
 fn the_manual_names_no_key_that_is_not_there() {
     let text = read("docs/configuration.md");
     let keys = config::keys();
-    for table in [
-        "listen",
-        "upstream",
-        "request_id",
-        "log",
-        "errors",
-        "routes",
-    ] {
+    for table in ["listen", "upstream", "request_id", "log", "errors", "routes"] {
         let section = section(&text, &format!("## `{}`", header(table)), "## ");
         let keys_only = section.split("\n### ").next().unwrap_or(section);
         for line in keys_only.lines() {
-            let Some(key) = line
-                .strip_prefix("| `")
-                .and_then(|line| line.split('`').next())
-            else {
+            let Some(key) = line.strip_prefix("| `").and_then(|line| line.split('`').next()) else {
                 continue;
             };
-            assert!(
-                keys.contains(&format!("{table}.{key}")),
-                "`{table}.{key}` is not a key"
-            );
+            assert!(keys.contains(&format!("{table}.{key}")), "`{table}.{key}` is not a key");
         }
     }
 }
@@ -131,16 +101,10 @@ fn the_manual_names_no_key_that_is_not_there() {
 #[test]
 fn examples_of_the_manual_are_correct() {
     let text = read("docs/configuration.md");
-    let examples: Vec<&str> = text
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|part| part.split("```").next())
-        .collect();
+    let examples: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|part| part.split("```").next()).collect();
     assert!(!examples.is_empty());
-    let overrides = Overrides {
-        upstream: Some("127.0.0.1:8000".to_owned()),
-        ..Overrides::default()
-    };
+    let overrides = Overrides { upstream: Some("127.0.0.1:8000".to_owned()), ..Overrides::default() };
     for example in examples {
         let env = |name: &str| (name == "APP_SOCKET").then(|| "/run/app.sock".to_owned());
         if let Err(report) = config::load(example, "example", &env, &overrides) {

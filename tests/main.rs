@@ -1,6 +1,13 @@
-//! The one integration binary.
-#![allow(clippy::unwrap_used)] // A test says by panicking what it has to say.
+//! The one integration binary: tollgate as the real program between raw sockets on both sides.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests poll from threads of their own")]
+#![allow(unreachable_pub, reason = "everything here is private to the tests")]
 
 mod command_line;
 mod config_files;
+mod harness;
+mod layering;
 mod messages;
+mod regressions;
+mod scenarios;

@@ -11,10 +11,7 @@ use super::{CONFIGURATION, USAGE, terminal};
 /// Loads every file as `run` would, and stops before anything is opened.
 pub(super) fn check(arguments: &Check) -> ExitCode {
     if arguments.print && arguments.files.len() > 1 {
-        terminal::fail(
-            "`--print` takes one file",
-            "check the others by a command of their own",
-        );
+        terminal::fail("`--print` takes one file", "check the others by a command of their own");
         return ExitCode::from(USAGE);
     }
     let overrides = arguments.overrides.to_overrides();
@@ -28,9 +25,5 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
         }
     }
     let written = terminal::to_stdout(told.as_bytes());
-    if wrong {
-        ExitCode::from(CONFIGURATION)
-    } else {
-        written
-    }
+    if wrong { ExitCode::from(CONFIGURATION) } else { written }
 }

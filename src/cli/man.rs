@@ -41,10 +41,7 @@ fn render(page: &mut Vec<u8>) -> io::Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    for subcommand in command
-        .get_subcommands()
-        .filter(|sub| sub.get_name() != "help")
-    {
+    for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let name = subcommand.get_name().to_uppercase();
         writeln!(page, ".SH \"TOLLGATE {name}\"")?;
         let man = Man::new(subcommand.clone());

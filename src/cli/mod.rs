@@ -59,18 +59,9 @@ mod tests {
             let arguments = arguments.iter().map(OsString::from);
             format!("{:?}", main(arguments))
         };
-        assert_eq!(
-            code(&["tollgate", "--version"]),
-            format!("{:?}", ExitCode::SUCCESS)
-        );
-        assert_eq!(
-            code(&["tollgate", "rnu"]),
-            format!("{:?}", ExitCode::from(USAGE))
-        );
+        assert_eq!(code(&["tollgate", "--version"]), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(code(&["tollgate", "rnu"]), format!("{:?}", ExitCode::from(USAGE)));
         assert_eq!(code(&["tollgate"]), format!("{:?}", ExitCode::from(USAGE)));
-        assert_eq!(
-            code(&["tollgate", "run"]),
-            format!("{:?}", ExitCode::from(USAGE))
-        );
+        assert_eq!(code(&["tollgate", "run"]), format!("{:?}", ExitCode::from(USAGE)));
     }
 }

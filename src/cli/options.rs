@@ -87,9 +87,6 @@ impl Overriding {
     }
 
     pub(super) fn to_overrides(&self) -> Overrides {
-        Overrides {
-            listen: self.listen.clone(),
-            upstream: self.upstream.clone(),
-        }
+        Overrides { listen: self.listen.clone(), upstream: self.upstream.clone() }
     }
 }

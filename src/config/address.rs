@@ -20,10 +20,7 @@ pub(crate) struct AddressError {
 const MAX_SOCKET_PATH: usize = 107;
 
 fn wrong<T>(fault: impl Into<String>, help: impl Into<String>) -> Result<T, AddressError> {
-    Err(AddressError {
-        fault: fault.into(),
-        help: help.into(),
-    })
+    Err(AddressError { fault: fault.into(), help: help.into() })
 }
 
 /// Reads `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock`.
@@ -36,34 +33,19 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
     }
     let fault = "is not an address to listen on";
     if let Some(rest) = text.strip_prefix("http://") {
-        return wrong(
-            fault,
-            format!(
-                "write it without `http://`: `{}`",
-                rest.trim_end_matches('/')
-            ),
-        );
+        return wrong(fault, format!("write it without `http://`: `{}`", rest.trim_end_matches('/')));
     }
     if text.starts_with("https://") {
-        return wrong(
-            fault,
-            "tollgate does not terminate TLS; listen on `127.0.0.1:8080` behind what does",
-        );
+        return wrong(fault, "tollgate does not terminate TLS; listen on `127.0.0.1:8080` behind what does");
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && let Ok(ip @ IpAddr::V6(_)) = host.parse::<IpAddr>()
         && is_digits(port)
     {
-        return wrong(
-            fault,
-            format!("an IPv6 address stands in brackets: `[{ip}]:{port}`"),
-        );
+        return wrong(fault, format!("an IPv6 address stands in brackets: `[{ip}]:{port}`"));
     }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return wrong(
-            "has no port",
-            format!("write `{}`", SocketAddr::new(ip, 8080)),
-        );
+        return wrong("has no port", format!("write `{}`", SocketAddr::new(ip, 8080)));
     }
     if let Some(help) = ipv6_without_brackets(text) {
         return wrong(fault, help);
@@ -73,10 +55,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
         None => ("", text),
     };
     if !is_digits(port) {
-        return wrong(
-            fault,
-            "write `127.0.0.1:8080`, `[::]:8080` or `unix:/run/tollgate/http.sock`",
-        );
+        return wrong(fault, "write `127.0.0.1:8080`, `[::]:8080` or `unix:/run/tollgate/http.sock`");
     }
     if port.parse::<u16>().is_err() {
         return wrong("has a port above 65535", "use a port from 1 to 65535");
@@ -90,10 +69,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
         );
     }
     if host == "localhost" {
-        return wrong(
-            "is a host name, not an address",
-            format!("write `127.0.0.1:{port}`"),
-        );
+        return wrong("is a host name, not an address", format!("write `127.0.0.1:{port}`"));
     }
     wrong(
         "is not the address of an interface",
@@ -120,50 +96,32 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     if let Some(slash) = bare.find('/') {
         if bare.starts_with('/') {
-            return wrong(
-                "is not an address",
-                format!("a Unix socket is written `unix:{bare}`"),
-            );
+            return wrong("is not an address", format!("a Unix socket is written `unix:{bare}`"));
         }
-        return wrong(
-            "has a path",
-            format!("requests keep their own path; write `{}`", &bare[..slash]),
-        );
+        return wrong("has a path", format!("requests keep their own path; write `{}`", &bare[..slash]));
     }
     if let Some(help) = ipv6_without_brackets(bare) {
         return wrong("is not an address", help);
     }
-    let Some((host, port)) = bare
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.ends_with(':'))
-    else {
+    let Some((host, port)) = bare.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')) else {
         if is_digits(bare) {
             return wrong("has no host", format!("write `127.0.0.1:{bare}`"));
         }
         return wrong(
             "has no port",
-            format!(
-                "write `{}:8000`",
-                if bare.is_empty() { "127.0.0.1" } else { bare }
-            ),
+            format!("write `{}:8000`", if bare.is_empty() { "127.0.0.1" } else { bare }),
         );
     };
     let port = match port.parse::<u16>() {
         Ok(0) => {
-            return wrong(
-                "has port 0",
-                "write the port the app listens on, for example 8000",
-            );
+            return wrong("has port 0", "write the port the app listens on, for example 8000");
         }
         Ok(port) if is_digits(&bare[host.len() + 1..]) => port,
         _ if is_digits(port) => {
             return wrong("has a port above 65535", "use a port from 1 to 65535");
         }
         _ => {
-            return wrong(
-                "has no port",
-                "write `host:port`, for example `127.0.0.1:8000`",
-            );
+            return wrong("has no port", "write `host:port`, for example `127.0.0.1:8000`");
         }
     };
     let host = parse_host(host, port)?;
@@ -178,27 +136,19 @@ fn parse_host(host: &str, port: u16) -> Result<String, AddressError> {
         let inside = host.trim_matches(['[', ']']);
         return match inside.parse::<IpAddr>() {
             Ok(ip @ IpAddr::V6(_)) if host.len() == inside.len() + 2 => Ok(ip.to_string()),
-            _ => wrong(
-                "has no IPv6 address between its brackets",
-                format!("write `[::1]:{port}`"),
-            ),
+            _ => wrong("has no IPv6 address between its brackets", format!("write `[::1]:{port}`")),
         };
     }
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if numeric {
         return match host.parse::<Ipv4Addr>() {
             Ok(ip) => Ok(ip.to_string()),
-            Err(_) => wrong(
-                "has no valid IPv4 address",
-                format!("write `127.0.0.1:{port}`"),
-            ),
+            Err(_) => wrong("has no valid IPv4 address", format!("write `127.0.0.1:{port}`")),
         };
     }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.len() > 253 || !name.split('.').all(label) {
@@ -216,16 +166,10 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, AddressError> {
         return Ok(IpNet::from(ip.to_canonical()));
     }
     let Ok(network) = text.parse::<IpNet>() else {
-        return wrong(
-            "is neither an IP address nor a network",
-            "write `10.0.0.7` or `10.0.0.0/8`",
-        );
+        return wrong("is neither an IP address nor a network", "write `10.0.0.7` or `10.0.0.0/8`");
     };
     if network.addr() != network.network() {
-        return wrong(
-            "has bits below its prefix",
-            format!("write `{}`", network.trunc()),
-        );
+        return wrong("has bits below its prefix", format!("write `{}`", network.trunc()));
     }
     if let IpNet::V6(v6) = network
         && v6.prefix_len() >= 96
@@ -242,27 +186,17 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, AddressError> {
 fn parse_socket_path(path: &str) -> Result<PathBuf, AddressError> {
     if !path.starts_with('/') || path.starts_with("//") {
         let bare = path.trim_start_matches(['/', '.']);
-        let bare = if bare.is_empty() {
-            "run/tollgate/http.sock"
-        } else {
-            bare
-        };
+        let bare = if bare.is_empty() { "run/tollgate/http.sock" } else { bare };
         return wrong("has no absolute path", format!("write `unix:/{bare}`"));
     }
     if path.len() > MAX_SOCKET_PATH {
         return wrong(
-            format!(
-                "has a path of {} bytes, a Unix socket can have {MAX_SOCKET_PATH}",
-                path.len()
-            ),
+            format!("has a path of {} bytes, a Unix socket can have {MAX_SOCKET_PATH}", path.len()),
             "use a shorter path, for example below `/run`",
         );
     }
     if path.ends_with('/') || path.contains('\0') {
-        return wrong(
-            "names no file",
-            "write the path of the socket, for example `unix:/run/gunicorn.sock`",
-        );
+        return wrong("names no file", "write the path of the socket, for example `unix:/run/gunicorn.sock`");
     }
     Ok(PathBuf::from(path))
 }
@@ -274,9 +208,7 @@ fn ipv6_without_brackets(text: &str) -> Option<String> {
     }
     let (host, port) = text.rsplit_once(':')?;
     match (host.parse::<IpAddr>(), is_digits(port)) {
-        (Ok(ip), true) => Some(format!(
-            "an IPv6 address stands in brackets: `[{ip}]:{port}`"
-        )),
+        (Ok(ip), true) => Some(format!("an IPv6 address stands in brackets: `[{ip}]:{port}`")),
         _ => Some("an IPv6 address stands in brackets: `[::1]:8080`".to_owned()),
     }
 }

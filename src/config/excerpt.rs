@@ -33,16 +33,10 @@ impl Excerpt {
         let line = rest.split('\n').next().unwrap_or(rest);
         let line = line.strip_suffix('\r').unwrap_or(line);
         // The byte order mark is no part of the first line.
-        let mark = if line_start == 0 && line.starts_with(BOM) {
-            BOM.len_utf8()
-        } else {
-            0
-        };
+        let mark = if line_start == 0 && line.starts_with(BOM) { BOM.len_utf8() } else { 0 };
         let (line, line_start) = (&line[mark..], line_start + mark);
         let from = start.saturating_sub(line_start).min(line.len());
-        let to = boundary(source, span.end)
-            .saturating_sub(line_start)
-            .clamp(from, line.len());
+        let to = boundary(source, span.end).saturating_sub(line_start).clamp(from, line.len());
         let (before, marked, behind) = (&line[..from], &line[from..to], &line[to..]);
         let half = match width(&cells(line)) <= MAX_CELLS {
             true => MAX_CELLS,
@@ -70,9 +64,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(source: &str) -> Lines {
-        Lines {
-            ends: memchr::memchr_iter(b'\n', source.as_bytes()).collect(),
-        }
+        Lines { ends: memchr::memchr_iter(b'\n', source.as_bytes()).collect() }
     }
 
     /// The number, from 1, of the line that holds this byte.
@@ -182,19 +174,13 @@ mod tests {
     fn the_line_the_column_and_the_mark_are_found() {
         let found = excerpt("a = 1\nburst = 0\n", "0");
         assert_eq!((found.line, found.column), (2, 9));
-        assert_eq!(
-            (found.text.as_str(), found.indent, found.mark),
-            ("burst = 0", 8, 1)
-        );
+        assert_eq!((found.text.as_str(), found.indent, found.mark), ("burst = 0", 8, 1));
     }
 
     #[test]
     fn tabs_wide_characters_and_line_ends_do_not_move_the_mark() {
         let tab = excerpt("\tb\t= 12\r\n", "12");
-        assert_eq!(
-            (tab.text.as_str(), tab.indent, tab.mark, tab.column),
-            ("    b    = 12", 11, 2, 6)
-        );
+        assert_eq!((tab.text.as_str(), tab.indent, tab.mark, tab.column), ("    b    = 12", 11, 2, 6));
         let wide = excerpt("\"日本é\" = 12", "12");
         assert_eq!((wide.indent, wide.column), (10, 9));
         let bom = excerpt("\u{feff}a = 1", "1");
@@ -203,10 +189,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_not_shown() {
-        assert_eq!(
-            excerpt("a\u{1b}[31m\u{202e}b", "b").text,
-            "a\u{fffd}[31m\u{fffd}b"
-        );
+        assert_eq!(excerpt("a\u{1b}[31m\u{202e}b", "b").text, "a\u{fffd}[31m\u{fffd}b");
     }
 
     #[test]

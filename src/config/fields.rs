@@ -6,13 +6,7 @@ use super::reader::{Reader, Text};
 use super::report::shown;
 
 /// Fields whose value lets somebody else act as the client.
-const CREDENTIALS: [&str; 5] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "set-cookie",
-    "x-api-key",
-];
+const CREDENTIALS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 
 /// Fields tollgate sets, removes or frames a message by.
 const OWN: [&str; 12] = [
@@ -35,10 +29,7 @@ pub(crate) fn parse(reader: &mut Reader<'_>, key: &str, text: &Text) -> Option<H
     let Ok(name) = HeaderName::from_bytes(text.text.as_bytes()) else {
         reader.error(
             text.place.clone(),
-            format!(
-                "`{key}` holds `{}`, which is not a field name",
-                shown(&text.text)
-            ),
+            format!("`{key}` holds `{}`, which is not a field name", shown(&text.text)),
             "use letters, digits and `-`, for example `X-Request-Id`",
         );
         return None;
@@ -47,10 +38,7 @@ pub(crate) fn parse(reader: &mut Reader<'_>, key: &str, text: &Text) -> Option<H
         reader.error(
             text.place.clone(),
             format!("`{key}` holds `{}`, a name with `_`", shown(&text.text)),
-            format!(
-                "tollgate and Gunicorn drop such fields; write `{}`",
-                name.as_str().replace('_', "-")
-            ),
+            format!("tollgate and Gunicorn drop such fields; write `{}`", name.as_str().replace('_', "-")),
         );
         return None;
     }

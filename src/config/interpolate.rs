@@ -26,10 +26,7 @@ pub(crate) fn interpolate(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Interpolated, Vec<UseError>> {
-    let mut done = Interpolated {
-        text: String::with_capacity(text.len()),
-        variables: Vec::new(),
-    };
+    let mut done = Interpolated { text: String::with_capacity(text.len()), variables: Vec::new() };
     let mut errors = Vec::new();
     let mut at = 0;
     while let Some(dollar) = memchr::memchr(b'$', &text.as_bytes()[at..]) {
@@ -64,19 +61,11 @@ pub(crate) fn interpolate(
                 done.text.push_str(&value);
                 done.variables.push(name.to_owned());
             }
-            Err((message, help)) => errors.push(UseError {
-                at: dollar..at,
-                message,
-                help,
-            }),
+            Err((message, help)) => errors.push(UseError { at: dollar..at, message, help }),
         }
     }
     done.text.push_str(&text[at..]);
-    if errors.is_empty() {
-        Ok(done)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(done) } else { Err(errors) }
 }
 
 fn lone_dollar(rest: &str, dollar: usize) -> UseError {
@@ -87,11 +76,7 @@ fn lone_dollar(rest: &str, dollar: usize) -> UseError {
             format!("write `${{{name}}}` for the environment variable, `$${name}` for the text")
         }
     };
-    UseError {
-        at: dollar..dollar + 1 + name.len(),
-        message: "`$` stands alone".to_owned(),
-        help,
-    }
+    UseError { at: dollar..dollar + 1 + name.len(), message: "`$` stands alone".to_owned(), help }
 }
 
 fn is_name_byte(c: char) -> bool {
@@ -107,8 +92,7 @@ fn resolve<'a>(
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
     };
-    let well_formed =
-        name.chars().all(is_name_byte) && name.starts_with(|c: char| !c.is_ascii_digit());
+    let well_formed = name.chars().all(is_name_byte) && name.starts_with(|c: char| !c.is_ascii_digit());
     if !well_formed {
         return Err((
             format!("`{name}` is not the name of an environment variable"),
@@ -182,10 +166,7 @@ mod tests {
     fn every_wrong_use_is_told_with_its_place() {
         let input = "é${UNSET} $x ${1} ${A:-${B}} ${";
         let errors = interpolate(input, &env).unwrap_err();
-        let places: Vec<&str> = errors
-            .iter()
-            .map(|error| &input[error.at.clone()])
-            .collect();
+        let places: Vec<&str> = errors.iter().map(|error| &input[error.at.clone()]).collect();
         assert_eq!(places, ["${UNSET}", "$x", "${1}", "${A:-${B}", "${"]);
     }
 

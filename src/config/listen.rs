@@ -19,10 +19,8 @@ use super::units::size_text;
 /// What a head may be at most, whatever is configured.
 const MAX_HEAD: u64 = 1 << 20;
 
-const LOOPBACK: [IpAddr; 2] = [
-    IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-    IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-];
+const LOOPBACK: [IpAddr; 2] =
+    [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
 
 /// The defaults; the app is expected to be a Gunicorn with its own.
 pub(crate) fn defaults() -> Listen {
@@ -49,11 +47,7 @@ pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
     let listen = Listen {
         addresses: addresses.unwrap_or(default.addresses),
         trusted_proxies: networks(&mut table).unwrap_or(default.trusted_proxies),
-        max_connections: size(table.count(
-            "max_connections",
-            default.max_connections as u64,
-            1..=1_000_000,
-        )),
+        max_connections: size(table.count("max_connections", default.max_connections as u64, 1..=1_000_000)),
         header_timeout: table.duration("header_timeout", default.header_timeout),
         body_timeout: table.duration("body_timeout", default.body_timeout),
         keepalive_timeout: table.duration("keepalive_timeout", default.keepalive_timeout),
@@ -93,15 +87,9 @@ fn addresses(table: &mut Table<'_, '_>, options: &[String]) -> Option<Vec<Listen
         // Wrong addresses are not replaced by the default, which would be blamed for what it is not.
         return from_file;
     }
-    let texts: Vec<Text> = options
-        .iter()
-        .map(|text| Text::from_command_line(text))
-        .collect();
+    let texts: Vec<Text> = options.iter().map(|text| Text::from_command_line(text)).collect();
     let option = "--listen";
-    table
-        .reader
-        .origins
-        .set("listen.address".to_owned(), Origin::CommandLine { option });
+    table.reader.origins.set("listen.address".to_owned(), Origin::CommandLine { option });
     Some(parse_addresses(table.reader, "`--listen`", &texts))
 }
 
@@ -140,18 +128,15 @@ fn networks(table: &mut Table<'_, '_>) -> Option<Vec<IpNet>> {
                         Severity::Warning,
                         text.place,
                         format!("`{network}` trusts every peer"),
-                        "any client can then choose its own address; name the proxies in front instead".to_owned(),
+                        "any client can then choose its own address; name the proxies in front instead"
+                            .to_owned(),
                         None,
                     );
                 }
                 networks.push(network);
             }
             Err(error) => {
-                let message = format!(
-                    "`trusted_proxies` {}, found `{}`",
-                    error.fault,
-                    shown(&text.text)
-                );
+                let message = format!("`trusted_proxies` {}, found `{}`", error.fault, shown(&text.text));
                 table.reader.error(text.place, message, error.help);
             }
         }
@@ -165,34 +150,23 @@ fn check_order(reader: &mut Reader<'_>, listen: &Listen) {
     if head > MAX_HEAD
         && let Some(span) = reader.span("listen.max_header_bytes")
     {
-        let message = format!(
-            "`max_header_bytes` must be at most `1MiB`, found `{}`",
-            size_text(head)
-        );
+        let message = format!("`max_header_bytes` must be at most `1MiB`, found `{}`", size_text(head));
         let help = "every connection may hold this much; `64KiB` is what an ALB passes";
         reader.error(Place::Bytes(span), message, help);
     }
-    for (key, value) in [
-        ("max_uri", listen.max_uri),
-        ("max_header_line", listen.max_header_line),
-    ] {
+    for (key, value) in [("max_uri", listen.max_uri), ("max_header_line", listen.max_header_line)] {
         let value = value as u64;
         let part = reader.span(&format!("listen.{key}"));
         let whole = reader.span("listen.max_header_bytes");
-        let known = |span: &Option<Range<usize>>| {
-            span.as_ref().is_none_or(|span| !reader.has_error_in(span))
-        };
+        let known = |span: &Option<Range<usize>>| span.as_ref().is_none_or(|span| !reader.has_error_in(span));
         if value <= head || !known(&part) || !known(&whole) {
             continue;
         }
         let Some(span) = part.or(whole) else {
             continue;
         };
-        let message = format!(
-            "`{key}` is `{}`, more than `max_header_bytes`, `{}`",
-            size_text(value),
-            size_text(head)
-        );
+        let message =
+            format!("`{key}` is `{}`, more than `max_header_bytes`, `{}`", size_text(value), size_text(head));
         let help = format!("raise `max_header_bytes`, or lower `{key}` below it");
         reader.error(Place::Bytes(span), message, help);
     }
@@ -202,10 +176,7 @@ fn check_order(reader: &mut Reader<'_>, listen: &Listen) {
 fn advise(reader: &mut Reader<'_>, listen: &Listen) {
     let above = "answers what is larger itself, less clearly than tollgate would";
     if listen.max_headers > 100 {
-        let message = format!(
-            "`max_headers` is {}, Gunicorn takes 100",
-            listen.max_headers
-        );
+        let message = format!("`max_headers` is {}, Gunicorn takes 100", listen.max_headers);
         let help = format!("Gunicorn {above}; raise its `limit_request_fields` too, or stay at 90");
         warn(reader, "listen.max_headers", message, help);
     }
@@ -214,8 +185,7 @@ fn advise(reader: &mut Reader<'_>, listen: &Listen) {
             "`max_uri` is `{}`, Gunicorn takes a request line of 4094 bytes",
             size_text(listen.max_uri as u64)
         );
-        let help =
-            format!("Gunicorn {above}; raise its `limit_request_line` too, or stay at `4000B`");
+        let help = format!("Gunicorn {above}; raise its `limit_request_line` too, or stay at `4000B`");
         warn(reader, "listen.max_uri", message, help);
     }
     if listen.max_header_line > 8190 {
@@ -223,21 +193,13 @@ fn advise(reader: &mut Reader<'_>, listen: &Listen) {
             "`max_header_line` is `{}`, Gunicorn takes 8190 bytes",
             size_text(listen.max_header_line as u64)
         );
-        let help = format!(
-            "Gunicorn {above}; raise its `limit_request_field_size` too, or stay at `8000B`"
-        );
+        let help = format!("Gunicorn {above}; raise its `limit_request_field_size` too, or stay at `8000B`");
         warn(reader, "listen.max_header_line", message, help);
     }
     if listen.keepalive_timeout < Duration::from_secs(60) {
-        let message =
-            "`keepalive_timeout` is below the 60 seconds an ALB or nginx keeps idle connections";
+        let message = "`keepalive_timeout` is below the 60 seconds an ALB or nginx keeps idle connections";
         let help = "the one in front then reuses a connection that is closing, and its client sees 502; use `\"75s\"`";
-        warn(
-            reader,
-            "listen.keepalive_timeout",
-            message.to_owned(),
-            help.to_owned(),
-        );
+        warn(reader, "listen.keepalive_timeout", message.to_owned(), help.to_owned());
     }
 }
 

@@ -79,11 +79,7 @@ pub fn load(
     findings.extend(syntax.findings);
     let report = Report::new(file, text, findings);
     match model {
-        Some(model) if report.errors() == 0 => Ok(Loaded {
-            model,
-            warnings: report,
-            origins,
-        }),
+        Some(model) if report.errors() == 0 => Ok(Loaded { model, warnings: report, origins }),
         _ => Err(report),
     }
 }
@@ -112,37 +108,16 @@ pub fn keys() -> BTreeSet<String> {
     reader.known()
 }
 
-fn read<'d>(
-    reader: &mut Reader<'d>,
-    root: &'d DeTable<'d>,
-    overrides: &Overrides,
-) -> Option<Model> {
+fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Overrides) -> Option<Model> {
     let listen = listen::read(reader.table(root, "listen"), &overrides.listen);
-    let upstream = upstream::read(
-        reader.table(root, "upstream"),
-        overrides.upstream.as_deref(),
-    );
+    let upstream = upstream::read(reader.table(root, "upstream"), overrides.upstream.as_deref());
     let request_id = telling::read_request_id(reader.table(root, "request_id"));
     let routes = routes::read(reader, root, listen.max_body);
     let log = telling::read_log(reader.table(root, "log"));
     let errors = telling::read_errors(reader.table(root, "errors"));
-    let tables = [
-        "listen",
-        "upstream",
-        "request_id",
-        "routes",
-        "log",
-        "errors",
-    ];
+    let tables = ["listen", "upstream", "request_id", "routes", "log", "errors"];
     reader.refuse_unknown(root, &tables, "");
-    let model = Model {
-        listen,
-        upstream: upstream?,
-        request_id,
-        routes,
-        log,
-        errors,
-    };
+    let model = Model { listen, upstream: upstream?, request_id, routes, log, errors };
     refuse_loop(reader, &model);
     Some(model)
 }
@@ -150,18 +125,10 @@ fn read<'d>(
 /// An app that is tollgate itself.
 fn refuse_loop(reader: &mut Reader<'_>, model: &Model) {
     let upstream = &model.upstream.address;
-    if !model
-        .listen
-        .addresses
-        .iter()
-        .any(|address| is_same(address, upstream))
-    {
+    if !model.listen.addresses.iter().any(|address| is_same(address, upstream)) {
         return;
     }
-    let place = match (
-        reader.origins.get("upstream.address"),
-        reader.span("upstream.address"),
-    ) {
+    let place = match (reader.origins.get("upstream.address"), reader.span("upstream.address")) {
         (Origin::CommandLine { .. }, _) | (_, None) => Place::CommandLine,
         (_, Some(span)) => Place::Bytes(span),
     };

@@ -17,20 +17,13 @@ const COMMENT_COLUMN: usize = 44;
 
 /// The configuration as text.
 pub fn print(loaded: &Loaded) -> String {
-    let mut printer = Printer {
-        out: String::new(),
-        origins: &loaded.origins,
-        table: String::new(),
-    };
+    let mut printer = Printer { out: String::new(), origins: &loaded.origins, table: String::new() };
     let model = &loaded.model;
     print_listen(&mut printer, model);
     print_upstream(&mut printer, model);
     print_telling(&mut printer, model);
     for (index, route) in model.routes.routes().iter().enumerate() {
-        let patterns = model
-            .routes
-            .patterns(index)
-            .map(|pattern| quote(&pattern.to_string()));
+        let patterns = model.routes.patterns(index).map(|pattern| quote(&pattern.to_string()));
         print_route(&mut printer, index, route, patterns.collect());
     }
     printer.out
@@ -69,29 +62,22 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
         ListenAddress::Tcp(address) => quote(&address.to_string()),
         ListenAddress::Unix(path) => quote(&format!("unix:{}", path.display())),
     });
-    let networks = listen.trusted_proxies.iter().map(|network| {
-        match network.prefix_len() == network.max_prefix_len() {
+    let networks =
+        listen.trusted_proxies.iter().map(|network| match network.prefix_len() == network.max_prefix_len() {
             true => quote(&network.addr().to_string()),
             false => quote(&network.to_string()),
-        }
-    });
+        });
     printer.table("[listen]", "listen");
     printer.key("address", one_or_list(addresses.collect()));
     printer.key("trusted_proxies", list(networks.collect()));
     printer.key("max_connections", listen.max_connections);
     printer.text("header_timeout", &duration_text(listen.header_timeout));
     printer.text("body_timeout", &duration_text(listen.body_timeout));
-    printer.text(
-        "keepalive_timeout",
-        &duration_text(listen.keepalive_timeout),
-    );
+    printer.text("keepalive_timeout", &duration_text(listen.keepalive_timeout));
     printer.text("max_uri", &size_text(listen.max_uri as u64));
     printer.key("max_headers", listen.max_headers);
     printer.text("max_header_line", &size_text(listen.max_header_line as u64));
-    printer.text(
-        "max_header_bytes",
-        &size_text(listen.max_header_bytes as u64),
-    );
+    printer.text("max_header_bytes", &size_text(listen.max_header_bytes as u64));
     printer.text("max_body", &size_text(listen.max_body));
     printer.text("drain_timeout", &duration_text(listen.drain_timeout));
 }
@@ -106,10 +92,7 @@ fn print_upstream(printer: &mut Printer<'_>, model: &Model) {
     printer.table("[upstream]", "upstream");
     printer.text("address", &address);
     printer.text("connect_timeout", &duration_text(upstream.connect_timeout));
-    printer.text(
-        "response_timeout",
-        &duration_text(upstream.response_timeout),
-    );
+    printer.text("response_timeout", &duration_text(upstream.response_timeout));
     printer.text("idle_timeout", &duration_text(upstream.idle_timeout));
     printer.key("retry.attempts", upstream.retry_attempts);
 }
@@ -154,11 +137,7 @@ fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str 
 }
 
 fn one_or_list(mut quoted: Vec<String>) -> String {
-    if quoted.len() == 1 {
-        quoted.swap_remove(0)
-    } else {
-        list(quoted)
-    }
+    if quoted.len() == 1 { quoted.swap_remove(0) } else { list(quoted) }
 }
 
 fn list(quoted: Vec<String>) -> String {

@@ -41,11 +41,7 @@ pub(crate) struct Text {
 impl Text {
     /// An option's value.
     pub(crate) fn from_command_line(text: &str) -> Text {
-        Text {
-            text: text.to_owned(),
-            place: Place::CommandLine,
-            verbatim: false,
-        }
+        Text { text: text.to_owned(), place: Place::CommandLine, verbatim: false }
     }
 
     /// The place of a part of the text, as near as it is known.
@@ -76,12 +72,7 @@ impl<'d> Reader<'d> {
         self.known
     }
 
-    pub(crate) fn error(
-        &mut self,
-        place: Place,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
         self.find(Severity::Error, place, message.into(), help.into(), None);
     }
 
@@ -93,13 +84,7 @@ impl<'d> Reader<'d> {
         help: String,
         note: Option<(String, Range<usize>)>,
     ) {
-        self.findings.push(Finding {
-            severity,
-            place,
-            message,
-            help,
-            note,
-        });
+        self.findings.push(Finding { severity, place, message, help, note });
     }
 
     /// The bytes of a key's value, if the key is in the file.
@@ -136,11 +121,7 @@ impl<'d> Reader<'d> {
         wanted: &str,
     ) -> Option<Text> {
         let DeValue::String(raw) = value.get_ref() else {
-            let message = format!(
-                "`{}` must be {wanted}, found {}",
-                entry.key,
-                self.written(value)
-            );
+            let message = format!("`{}` must be {wanted}, found {}", entry.key, self.written(value));
             let help = match value.get_ref() {
                 DeValue::Array(_) | DeValue::Table(_) => "",
                 _ => "text stands in quotes",
@@ -175,14 +156,10 @@ impl<'d> Reader<'d> {
     }
 
     fn note_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
-        if let Origin::Environment {
-            variables: before, ..
-        } = self.origins.get(path)
-        {
+        if let Origin::Environment { variables: before, .. } = self.origins.get(path) {
             variables.splice(0..0, before);
         }
-        self.origins
-            .set(path.to_owned(), Origin::Environment { line, variables });
+        self.origins.set(path.to_owned(), Origin::Environment { line, variables });
     }
 
     /// The table `[name]`, which may be absent.
@@ -193,16 +170,11 @@ impl<'d> Reader<'d> {
                 DeValue::Table(table) => Some(table),
                 DeValue::Array(_) => {
                     let message = format!("`{name}` must be one table, found a list");
-                    self.error(
-                        Place::Bytes(value.span()),
-                        message,
-                        format!("write `[{name}]` once"),
-                    );
+                    self.error(Place::Bytes(value.span()), message, format!("write `[{name}]` once"));
                     None
                 }
                 _ => {
-                    let message =
-                        format!("`{name}` must be a table, found {}", self.written(value));
+                    let message = format!("`{name}` must be a table, found {}", self.written(value));
                     self.error(
                         Place::Bytes(value.span()),
                         message,

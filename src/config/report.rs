@@ -77,10 +77,7 @@ impl Report {
             Place::CommandLine => usize::MAX,
         });
         findings.dedup();
-        let errors = findings
-            .iter()
-            .filter(|f| f.severity == Severity::Error)
-            .count();
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
         let warnings = findings.len() - errors;
         let show = |finding: Finding| Problem {
             severity: finding.severity,
@@ -91,9 +88,7 @@ impl Report {
                 Place::CommandLine => Shown::CommandLine,
             },
             help: finding.help,
-            note: finding
-                .note
-                .map(|(text, span)| (text, Excerpt::new(source, &span))),
+            note: finding.note.map(|(text, span)| (text, Excerpt::new(source, &span))),
         };
         Report {
             file: file.to_owned(),
@@ -142,16 +137,9 @@ impl Report {
             1 => Some(format!("1 {noun}")),
             _ => Some(format!("{number} {noun}s")),
         };
-        let counts = [
-            count(self.errors, "problem"),
-            count(self.warnings, "warning"),
-        ];
+        let counts = [count(self.errors, "problem"), count(self.warnings, "warning")];
         let counts: Vec<String> = counts.into_iter().flatten().collect();
-        let end = if self.errors > 0 {
-            ", nothing was changed"
-        } else {
-            ""
-        };
+        let end = if self.errors > 0 { ", nothing was changed" } else { "" };
         format!("tollgate: {} in `{}`{end}", counts.join(" and "), self.file)
     }
 
@@ -187,13 +175,7 @@ impl Report {
         Ok(())
     }
 
-    fn render_excerpt(
-        &self,
-        out: &mut String,
-        excerpt: &Excerpt,
-        style: &str,
-        paint: Paint,
-    ) -> fmt::Result {
+    fn render_excerpt(&self, out: &mut String, excerpt: &Excerpt, style: &str, paint: Paint) -> fmt::Result {
         let number = excerpt.line.to_string();
         let gutter = number.len();
         paint.write(out, BLUE, &format!("{:gutter$}-->", ""))?;
@@ -242,10 +224,6 @@ struct Paint {
 
 impl Paint {
     fn write(self, out: &mut String, style: &str, text: &str) -> fmt::Result {
-        if self.color {
-            write!(out, "{style}{text}{PLAIN}")
-        } else {
-            out.write_str(text)
-        }
+        if self.color { write!(out, "{style}{text}{PLAIN}") } else { out.write_str(text) }
     }
 }

@@ -26,16 +26,8 @@ struct Gathered {
 }
 
 /// Reads the list; without one, a single route takes everything.
-pub(crate) fn read<'d>(
-    reader: &mut Reader<'d>,
-    root: &'d DeTable<'d>,
-    max_body: u64,
-) -> RouteTable {
-    let everything = Route {
-        name: "all".into(),
-        timeout: None,
-        max_body,
-    };
+pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, max_body: u64) -> RouteTable {
+    let everything = Route { name: "all".into(), timeout: None, max_body };
     let entries = entries(reader, root);
     if entries.is_empty() {
         return RouteTable::single(everything);
@@ -45,12 +37,7 @@ pub(crate) fn read<'d>(
         let table = Table::new(reader, format!("routes.{index}"), "routes", Some(entry.0));
         read_route(table, entry.1, max_body, &mut gathered);
     }
-    let Gathered {
-        routes,
-        patterns,
-        places,
-        ..
-    } = gathered;
+    let Gathered { routes, patterns, places, .. } = gathered;
     RouteTable::build(routes, patterns.clone()).unwrap_or_else(|duplicates| {
         for found in duplicates {
             let pattern = &patterns[found.second].0;
@@ -64,33 +51,20 @@ pub(crate) fn read<'d>(
                 Place::Bytes(span) => Some(("it stands first here".to_owned(), span.clone())),
                 _ => None,
             };
-            let help =
-                "remove one of them; names of parameters do not make a difference".to_owned();
-            reader.find(
-                Severity::Error,
-                places[found.second].clone(),
-                message,
-                help,
-                note,
-            );
+            let help = "remove one of them; names of parameters do not make a difference".to_owned();
+            reader.find(Severity::Error, places[found.second].clone(), message, help, note);
         }
         RouteTable::single(everything)
     })
 }
 
-fn entries<'d>(
-    reader: &mut Reader<'d>,
-    root: &'d DeTable<'d>,
-) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
+fn entries<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
     let Some((_, value)) = find(root, "routes") else {
         return Vec::new();
     };
     let help = "write `[[routes]]` above each route";
     let DeValue::Array(values) = value.get_ref() else {
-        let message = format!(
-            "`routes` must be a list of tables, found {}",
-            reader.written(value)
-        );
+        let message = format!("`routes` must be a list of tables, found {}", reader.written(value));
         reader.error(Place::Bytes(value.span()), message, help);
         return Vec::new();
     };
@@ -107,23 +81,14 @@ fn entries<'d>(
     tables
 }
 
-fn read_route(
-    mut table: Table<'_, '_>,
-    header: Range<usize>,
-    max_body: u64,
-    gathered: &mut Gathered,
-) {
+fn read_route(mut table: Table<'_, '_>, header: Range<usize>, max_body: u64, gathered: &mut Gathered) {
     let name = name(&mut table, &header, &mut gathered.names);
     let patterns = patterns(&mut table, &header);
     let timeout = table.optional_duration("timeout");
     let max_body = table.size("max_body", max_body);
     table.finish();
     let route = gathered.routes.len();
-    gathered.routes.push(Arc::new(Route {
-        name: name.unwrap_or_default(),
-        timeout,
-        max_body,
-    }));
+    gathered.routes.push(Arc::new(Route { name: name.unwrap_or_default(), timeout, max_body }));
     for (pattern, place) in patterns {
         gathered.patterns.push((pattern, route));
         gathered.places.push(place);
@@ -139,33 +104,22 @@ fn name(
     let Some(text) = written else {
         if !table.has("name") {
             let help = "write `name = \"query\"`; records and metrics carry it";
-            table.reader.error(
-                Place::Bytes(header.clone()),
-                "`name` of this route is missing",
-                help,
-            );
+            table.reader.error(Place::Bytes(header.clone()), "`name` of this route is missing", help);
         }
         return None;
     };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if !(1..=64).contains(&text.text.len()) || !text.text.bytes().all(allowed) {
         let message = format!("`{}` is not a route name", shown(&text.text));
-        table.reader.error(
-            text.place,
-            message,
-            "use 1 to 64 of letters, digits, `_`, `.` and `-`",
-        );
+        table.reader.error(text.place, message, "use 1 to 64 of letters, digits, `_`, `.` and `-`");
         return None;
     }
     let name: Arc<str> = text.text.into();
     if let Some(first) = names.get(&name) {
         let note = Some(("it stands first here".to_owned(), first.clone()));
         let message = format!("route name `{name}` is there twice");
-        let help =
-            "give each route its own name, or put all patterns into one `match` list".to_owned();
-        table
-            .reader
-            .find(Severity::Error, text.place, message, help, note);
+        let help = "give each route its own name, or put all patterns into one `match` list".to_owned();
+        table.reader.find(Severity::Error, text.place, message, help, note);
         return None;
     }
     if let Place::Bytes(span) = text.place {
@@ -177,22 +131,14 @@ fn name(
 fn patterns(table: &mut Table<'_, '_>, header: &Range<usize>) -> Vec<(Pattern, Place)> {
     let Some(texts) = table.strings("match", "a pattern or a list of patterns") else {
         if !table.has("match") {
-            table.reader.error(
-                Place::Bytes(header.clone()),
-                "`match` of this route is missing",
-                EXAMPLE,
-            );
+            table.reader.error(Place::Bytes(header.clone()), "`match` of this route is missing", EXAMPLE);
         }
         return Vec::new();
     };
     if texts.is_empty() {
         let span = table.span("match").unwrap_or_else(|| header.clone());
         if !table.reader.has_error_in(&span) {
-            table.reader.error(
-                Place::Bytes(span),
-                "`match` must hold at least one pattern",
-                EXAMPLE,
-            );
+            table.reader.error(Place::Bytes(span), "`match` must hold at least one pattern", EXAMPLE);
         }
     }
     let parsed = texts.into_iter().map(|text| parse(table.reader, text));

@@ -16,10 +16,8 @@ pub(crate) struct Syntax {
 
 /// Translates the parser's errors.
 pub(crate) fn findings(source: &str, errors: &[Error]) -> Syntax {
-    let mut syntax = Syntax {
-        findings: Vec::with_capacity(errors.len().min(1000)),
-        structure_is_known: true,
-    };
+    let mut syntax =
+        Syntax { findings: Vec::with_capacity(errors.len().min(1000)), structure_is_known: true };
     for error in errors {
         let span = error.span().unwrap_or(source.len()..source.len());
         let span = span.start.min(source.len())..span.end.min(source.len());
@@ -49,10 +47,7 @@ fn explain(message: &str, written: &str) -> (String, String, bool) {
             ),
             false => (
                 format!("`{shown}` is not a value"),
-                format!(
-                    "text stands in quotes: `\"{}\"`",
-                    shown.trim_matches(['“', '”', '"', '\''])
-                ),
+                format!("text stands in quotes: `\"{}\"`", shown.trim_matches(['“', '”', '"', '\''])),
                 true,
             ),
         };
@@ -69,13 +64,8 @@ fn explain(message: &str, written: &str) -> (String, String, bool) {
         );
     }
     if message.starts_with("invalid float") || message.starts_with("invalid integer") {
-        let help =
-            "an address, a duration or a size stands in quotes: `\"127.0.0.1:8080\"`, `\"10s\"`";
-        return (
-            format!("this is not a number, at `{shown}`"),
-            help.to_owned(),
-            true,
-        );
+        let help = "an address, a duration or a size stands in quotes: `\"127.0.0.1:8080\"`, `\"10s\"`";
+        return (format!("this is not a number, at `{shown}`"), help.to_owned(), true);
     }
     if message.contains("recurs") {
         let help = "no key of tollgate is deeper than `table.key.key`".to_owned();
@@ -85,33 +75,24 @@ fn explain(message: &str, written: &str) -> (String, String, bool) {
         _ if message.starts_with("key with no value") => {
             ("a key has no value", "write `key = value` on one line")
         }
-        _ if message.starts_with("invalid unquoted key") && written == ":" => (
-            "`:` stands in a key",
-            "write `=` between a key and its value",
-        ),
+        _ if message.starts_with("invalid unquoted key") && written == ":" => {
+            ("`:` stands in a key", "write `=` between a key and its value")
+        }
         _ if message.starts_with("missing escaped value") => (
             "a backslash is no part of text in double quotes",
             "write it twice, or put the text in single quotes",
         ),
-        _ if message.starts_with("missing comma") => (
-            "a comma is missing",
-            "write one between the entries of a list or an inline table",
-        ),
-        _ if message.starts_with("unclosed table") => (
-            "the name of a table has no closing bracket",
-            "write `[table]` on one line",
-        ),
-        _ if message.starts_with("unclosed array") => (
-            "a list has no closing bracket",
-            "write `]` behind its last entry",
-        ),
-        _ if message.starts_with("invalid basic string")
-            || message.starts_with("invalid literal string") =>
-        {
-            (
-                "text has no closing quote",
-                "write the same quote behind the text, on the same line",
-            )
+        _ if message.starts_with("missing comma") => {
+            ("a comma is missing", "write one between the entries of a list or an inline table")
+        }
+        _ if message.starts_with("unclosed table") => {
+            ("the name of a table has no closing bracket", "write `[table]` on one line")
+        }
+        _ if message.starts_with("unclosed array") => {
+            ("a list has no closing bracket", "write `]` behind its last entry")
+        }
+        _ if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") => {
+            ("text has no closing quote", "write the same quote behind the text, on the same line")
         }
         _ => (message, ""),
     };

@@ -38,13 +38,7 @@ impl<'r, 'd> Table<'r, 'd> {
         schema: &'static str,
         entries: Option<&'d DeTable<'d>>,
     ) -> Table<'r, 'd> {
-        Table {
-            reader,
-            path,
-            schema,
-            entries,
-            asked: Vec::new(),
-        }
+        Table { reader, path, schema, entries, asked: Vec::new() }
     }
 
     /// The entry of a key, which is known from now on.
@@ -70,27 +64,15 @@ impl<'r, 'd> Table<'r, 'd> {
     }
 
     /// A table within this one, `key = { … }` or `[table.key]`.
-    pub(crate) fn table(
-        &mut self,
-        key: &'static str,
-        schema: &'static str,
-        example: &str,
-    ) -> Table<'_, 'd> {
+    pub(crate) fn table(&mut self, key: &'static str, schema: &'static str, example: &str) -> Table<'_, 'd> {
         self.asked.push(key);
         let found = self.entries.and_then(|entries| find(entries, key));
         let entries = match found.map(|(_, value)| (value, value.get_ref())) {
             None => None,
             Some((_, DeValue::Table(table))) => Some(table),
             Some((value, _)) => {
-                let message = format!(
-                    "`{key}` must be a table, found {}",
-                    self.reader.written(value)
-                );
-                self.reader.error(
-                    Place::Bytes(value.span()),
-                    message,
-                    format!("write `{key} = {example}`"),
-                );
+                let message = format!("`{key}` must be a table, found {}", self.reader.written(value));
+                self.reader.error(Place::Bytes(value.span()), message, format!("write `{key} = {example}`"));
                 None
             }
         };

@@ -7,35 +7,24 @@ use std::path::PathBuf;
 use http::HeaderName;
 
 use super::fields;
-use super::model::{
-    AccessSink, ErrorFormat, IdFormat, InboundId, Log, LogFormat, LogLevel, RequestId,
-};
+use super::model::{AccessSink, ErrorFormat, IdFormat, InboundId, Log, LogFormat, LogLevel, RequestId};
 use super::report::shown;
 use super::suggest::nearest;
 use super::table::Table;
 
-pub(crate) const INBOUND: [(&str, InboundId); 3] = [
-    ("always", InboundId::Always),
-    ("trusted", InboundId::Trusted),
-    ("never", InboundId::Never),
-];
-pub(crate) const ID_FORMATS: [(&str, IdFormat); 2] =
-    [("uuid7", IdFormat::Uuid7), ("uuid4", IdFormat::Uuid4)];
-pub(crate) const LOG_FORMATS: [(&str, LogFormat); 3] = [
-    ("auto", LogFormat::Auto),
-    ("json", LogFormat::Json),
-    ("text", LogFormat::Text),
-];
+pub(crate) const INBOUND: [(&str, InboundId); 3] =
+    [("always", InboundId::Always), ("trusted", InboundId::Trusted), ("never", InboundId::Never)];
+pub(crate) const ID_FORMATS: [(&str, IdFormat); 2] = [("uuid7", IdFormat::Uuid7), ("uuid4", IdFormat::Uuid4)];
+pub(crate) const LOG_FORMATS: [(&str, LogFormat); 3] =
+    [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
 pub(crate) const LOG_LEVELS: [(&str, LogLevel); 4] = [
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
     ("info", LogLevel::Info),
     ("debug", LogLevel::Debug),
 ];
-pub(crate) const ERROR_FORMATS: [(&str, ErrorFormat); 2] = [
-    ("json", ErrorFormat::Json),
-    ("problem", ErrorFormat::Problem),
-];
+pub(crate) const ERROR_FORMATS: [(&str, ErrorFormat); 2] =
+    [("json", ErrorFormat::Json), ("problem", ErrorFormat::Problem)];
 
 /// More fields would make the record a copy of the request.
 const MAX_LOGGED_FIELDS: usize = 32;
@@ -58,10 +47,7 @@ fn request_id_header(table: &mut Table<'_, '_>) -> Option<HeaderName> {
     if fields::is_own(&name) || fields::is_credential(&name) {
         table.reader.error(
             text.place,
-            format!(
-                "`header` cannot be `{}`, which means something else",
-                shown(&text.text)
-            ),
+            format!("`header` cannot be `{}`, which means something else", shown(&text.text)),
             "use a field of its own, for example `X-Request-Id`",
         );
         return None;
@@ -94,8 +80,7 @@ fn access(table: &mut Table<'_, '_>) -> Option<AccessSink> {
         other => {
             let help = match nearest(other, ["stdout", "stderr", "off"]) {
                 Some(meant) => format!("did you mean `{meant}`"),
-                None => "a file is written with its directory: `/var/log/tollgate/access.log`"
-                    .to_owned(),
+                None => "a file is written with its directory: `/var/log/tollgate/access.log`".to_owned(),
             };
             let message = format!(
                 "`access` must be `stdout`, `stderr`, `off` or the path of a file, found `{}`",
@@ -109,29 +94,18 @@ fn access(table: &mut Table<'_, '_>) -> Option<AccessSink> {
 }
 
 fn logged_fields(table: &mut Table<'_, '_>) -> Vec<HeaderName> {
-    let texts = table
-        .strings("headers", "a list of field names")
-        .unwrap_or_default();
+    let texts = table.strings("headers", "a list of field names").unwrap_or_default();
     let mut names: Vec<HeaderName> = Vec::new();
     for text in texts {
         let Some(name) = fields::parse(table.reader, "headers", &text) else {
             continue;
         };
         let (message, help) = if fields::is_credential(&name) {
-            (
-                format!("`{name}` holds credentials and is never logged"),
-                "remove it",
-            )
+            (format!("`{name}` holds credentials and is never logged"), "remove it")
         } else if names.contains(&name) {
-            (
-                format!("`headers` holds `{name}` twice"),
-                "remove one of them",
-            )
+            (format!("`headers` holds `{name}` twice"), "remove one of them")
         } else if names.len() == MAX_LOGGED_FIELDS {
-            (
-                format!("`headers` holds more than {MAX_LOGGED_FIELDS} names"),
-                "log what is looked at",
-            )
+            (format!("`headers` holds more than {MAX_LOGGED_FIELDS} names"), "log what is looked at")
         } else {
             names.push(name);
             continue;

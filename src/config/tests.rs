@@ -10,19 +10,13 @@ fn load_text(text: &str) -> Result<Loaded, Report> {
 
 #[test]
 fn an_app_alone_is_a_configuration() {
-    let overrides = Overrides {
-        upstream: Some("127.0.0.1:8000".to_owned()),
-        ..Overrides::default()
-    };
+    let overrides = Overrides { upstream: Some("127.0.0.1:8000".to_owned()), ..Overrides::default() };
     let loaded = load("", "tollgate.toml", &|_| None, &overrides).unwrap();
     assert!(loaded.warnings.is_empty());
     assert_eq!(loaded.model.routes.routes().len(), 1);
     assert_eq!(loaded.origins.get("listen.max_uri"), Origin::Default);
     let option = "--upstream";
-    assert_eq!(
-        loaded.origins.get("upstream.address"),
-        Origin::CommandLine { option }
-    );
+    assert_eq!(loaded.origins.get("upstream.address"), Origin::CommandLine { option });
 }
 
 #[test]
@@ -30,9 +24,7 @@ fn every_problem_is_told_in_file_order() {
     let text = "[listen]\nmax_body = 3\nnope = 1\n[log]\nlevel = \"loud\"\n";
     let report = load_text(text).unwrap_err();
     let shown = report.render(false);
-    let places: Vec<_> = ["max_body", "nope", "loud", "upstream"]
-        .map(|word| shown.find(word))
-        .into();
+    let places: Vec<_> = ["max_body", "nope", "loud", "upstream"].map(|word| shown.find(word)).into();
     assert!(places.is_sorted() && places[0].is_some(), "{shown}");
     assert_eq!(report.errors(), 4);
 }
@@ -86,11 +78,7 @@ fn a_printed_configuration_loads_to_the_same_model() {
         let loaded = load_text(text).unwrap();
         let printed = print(&loaded);
         let again = load_text(&printed).unwrap_or_else(|report| panic!("{}", report.render(false)));
-        assert_eq!(
-            format!("{:?}", again.model),
-            format!("{:?}", loaded.model),
-            "{printed}"
-        );
+        assert_eq!(format!("{:?}", again.model), format!("{:?}", loaded.model), "{printed}");
     }
 }
 
@@ -105,21 +93,14 @@ fn every_key_is_printed_with_its_origin() {
             _ => format!("[{table}]"),
         };
         let section = printed.split_once(&header).unwrap().1;
-        let line = section
-            .lines()
-            .find(|line| line.starts_with(&format!("{key} = ")));
-        assert!(
-            line.is_some_and(|line| line.contains("# line ")),
-            "{path}: {line:?}"
-        );
+        let line = section.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        assert!(line.is_some_and(|line| line.contains("# line ")), "{path}: {line:?}");
     }
 }
 
 #[test]
 fn thousands_of_problems_are_counted_but_not_shown() {
-    let keys: String = (0..2000)
-        .map(|number| format!("key_{number} = 1\n"))
-        .collect();
+    let keys: String = (0..2000).map(|number| format!("key_{number} = 1\n")).collect();
     let report = load_text(&format!("upstream.address = \"app:80\"\n{keys}")).unwrap_err();
     let shown = report.render(false);
     assert_eq!(report.errors(), 2000);
@@ -148,13 +129,8 @@ fn the_variables_of_a_value_are_its_origin() {
     let loaded = load(text, "f", &env, &Overrides::default()).unwrap();
     assert_eq!(loaded.model.listen.max_connections, 7);
     let printed = print(&loaded);
-    let line = printed
-        .lines()
-        .find(|line| line.starts_with("address = \"app:80\""));
-    assert!(
-        line.is_some_and(|line| line.ends_with("# line 1, from ${HOST} ${PORT}")),
-        "{printed}"
-    );
+    let line = printed.lines().find(|line| line.starts_with("address = \"app:80\""));
+    assert!(line.is_some_and(|line| line.ends_with("# line 1, from ${HOST} ${PORT}")), "{printed}");
 }
 
 proptest! {

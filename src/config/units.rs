@@ -15,13 +15,8 @@ pub const MAX_SIZE: u64 = 1 << 50;
 
 const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-const SIZE_UNITS: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Why a text is no duration or size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,10 +113,7 @@ fn parse(text: &str, quantity: &Quantity) -> Result<u64, UnitError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {
-        return Err(error(
-            "must be a whole number and a unit",
-            example(quantity),
-        ));
+        return Err(error("must be a whole number and a unit", example(quantity)));
     }
     let Some(&(_, factor)) = quantity.units.iter().find(|(name, _)| *name == unit) else {
         return Err(wrong_unit(number, unit, quantity));
@@ -134,10 +126,7 @@ fn parse(text: &str, quantity: &Quantity) -> Result<u64, UnitError> {
     match value {
         Some(0) => {
             let (smallest, _) = quantity.units[quantity.units.len() - 1];
-            Err(error(
-                format!("must be at least `1{smallest}`"),
-                example(quantity),
-            ))
+            Err(error(format!("must be at least `1{smallest}`"), example(quantity)))
         }
         Some(value) => Ok(value),
         None => {
@@ -150,34 +139,27 @@ fn parse(text: &str, quantity: &Quantity) -> Result<u64, UnitError> {
 fn wrong_unit(number: &str, unit: &str, quantity: &Quantity) -> UnitError {
     let bare = unit.trim();
     if bare.is_empty() {
-        let help = format!(
-            "write `\"{number}{}\"`; units are {}",
-            quantity.usual_unit, quantity.list
-        );
+        let help = format!("write `\"{number}{}\"`; units are {}", quantity.usual_unit, quantity.list);
         return error("needs a unit", help);
     }
     if let Some(rest) = bare.strip_prefix(['.', ','])
         && rest.starts_with(|c: char| c.is_ascii_digit())
     {
-        let help =
-            "use a smaller unit: `1500ms` for one and a half seconds, `512KiB` for half a MiB";
+        let help = "use a smaller unit: `1500ms` for one and a half seconds, `512KiB` for half a MiB";
         return error("must be a whole number", help);
     }
     let lower = bare.to_ascii_lowercase();
-    let ours = quantity
-        .units
-        .iter()
-        .map(|(name, _)| *name)
-        .find(|name| name.eq_ignore_ascii_case(bare))
-        .or_else(|| {
-            let alias = quantity.aliases.iter().find(|(alias, _)| *alias == lower)?;
-            Some(alias.1)
-        });
+    let ours =
+        quantity.units.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(bare)).or_else(
+            || {
+                let alias = quantity.aliases.iter().find(|(alias, _)| *alias == lower)?;
+                Some(alias.1)
+            },
+        );
     match ours {
-        Some(ours) => error(
-            format!("has the unknown unit `{}`", shown(unit)),
-            format!("write `\"{number}{ours}\"`"),
-        ),
+        Some(ours) => {
+            error(format!("has the unknown unit `{}`", shown(unit)), format!("write `\"{number}{ours}\"`"))
+        }
         None => error(
             format!("has the unknown unit `{}`", shown(unit)),
             format!("units are {}, without a space before them", quantity.list),
@@ -195,17 +177,11 @@ fn example(quantity: &Quantity) -> String {
 }
 
 fn error(fault: impl Into<String>, help: impl Into<String>) -> UnitError {
-    UnitError {
-        fault: fault.into(),
-        help: help.into(),
-    }
+    UnitError { fault: fault.into(), help: help.into() }
 }
 
 fn largest_unit(value: u64, quantity: &Quantity) -> String {
-    let fits = quantity
-        .units
-        .iter()
-        .find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
+    let fits = quantity.units.iter().find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
     let (unit, factor) = fits.copied().unwrap_or((quantity.usual_unit, 1));
     format!("{}{unit}", value / factor)
 }

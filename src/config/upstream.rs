@@ -22,12 +22,7 @@ pub(crate) fn read(mut table: Table<'_, '_>, option: Option<&str>) -> Option<Ups
     if idle_timeout >= GUNICORN_KEEPALIVE {
         let message = "`idle_timeout` is not below the 2 seconds Gunicorn keeps idle connections";
         let help = "a request then meets a connection that is closing; stay at `\"1500ms\"`, or raise Gunicorn's `keepalive` above this";
-        warn(
-            table.reader,
-            "upstream.idle_timeout",
-            message.to_owned(),
-            help.to_owned(),
-        );
+        warn(table.reader, "upstream.idle_timeout", message.to_owned(), help.to_owned());
     }
     let mut retry = table.table("retry", "upstream.retry", "{ attempts = 1 }");
     let attempts = retry.count("attempts", 1, 0..=5);
@@ -54,10 +49,7 @@ fn address(table: &mut Table<'_, '_>, option: Option<&str>) -> Option<UpstreamAd
         }
         Some(text) => {
             let option = "--upstream";
-            table.reader.origins.set(
-                "upstream.address".to_owned(),
-                Origin::CommandLine { option },
-            );
+            table.reader.origins.set("upstream.address".to_owned(), Origin::CommandLine { option });
             parse(table, "`--upstream`", Text::from_command_line(text))
         }
     }

@@ -47,17 +47,11 @@ impl<'d> Table<'_, 'd> {
         if let DeValue::Integer(number) = entry.value.get_ref() {
             let number = number.to_string();
             let message = format!("`{key}` needs a unit, found `{number}`");
-            let help = format!(
-                "write `{key} = \"{}{usual_unit}\"`",
-                number.trim_start_matches('-')
-            );
-            self.reader
-                .error(Place::Bytes(entry.value.span()), message, help);
+            let help = format!("write `{key} = \"{}{usual_unit}\"`", number.trim_start_matches('-'));
+            self.reader.error(Place::Bytes(entry.value.span()), message, help);
             return None;
         }
-        let text = self
-            .reader
-            .text(&entry, entry.value, &format!("{kind} with a unit"))?;
+        let text = self.reader.text(&entry, entry.value, &format!("{kind} with a unit"))?;
         parse(&text.text)
             .map_err(|error| {
                 let message = format!("`{key}` {}, found `{}`", error.fault, shown(&text.text));
@@ -67,12 +61,7 @@ impl<'d> Table<'_, 'd> {
     }
 
     /// `key = 90`
-    pub(crate) fn count(
-        &mut self,
-        key: &'static str,
-        default: u64,
-        allowed: RangeInclusive<u64>,
-    ) -> u64 {
+    pub(crate) fn count(&mut self, key: &'static str, default: u64, allowed: RangeInclusive<u64>) -> u64 {
         self.optional_count(key, allowed).unwrap_or(default)
     }
 
@@ -103,10 +92,7 @@ impl<'d> Table<'_, 'd> {
                 return self.not_a_count(&entry, &found, "");
             }
         };
-        match u64::try_from(number)
-            .ok()
-            .filter(|number| allowed.contains(number))
-        {
+        match u64::try_from(number).ok().filter(|number| allowed.contains(number)) {
             Some(number) => Some(number),
             None => {
                 let low = number < i128::from(*allowed.start());
@@ -116,8 +102,7 @@ impl<'d> Table<'_, 'd> {
                 };
                 let message = format!("`{key}` must be {bound}, found `{}`", shown(&found));
                 let help = format!("use a number from {} to {}", allowed.start(), allowed.end());
-                self.reader
-                    .error(Place::Bytes(entry.value.span()), message, help);
+                self.reader.error(Place::Bytes(entry.value.span()), message, help);
                 None
             }
         }
@@ -125,8 +110,7 @@ impl<'d> Table<'_, 'd> {
 
     fn not_a_count(&mut self, entry: &Entry<'d>, found: &str, help: &str) -> Option<u64> {
         let message = format!("`{}` must be a whole number, found {found}", entry.key);
-        self.reader
-            .error(Place::Bytes(entry.value.span()), message, help);
+        self.reader.error(Place::Bytes(entry.value.span()), message, help);
         None
     }
 
@@ -148,21 +132,12 @@ impl<'d> Table<'_, 'd> {
             _ => self.reader.written(entry.value),
         };
         let message = format!("`{key}` must be `true` or `false`, found {found}");
-        self.reader.error(
-            Place::Bytes(entry.value.span()),
-            message,
-            "write it without quotes",
-        );
+        self.reader.error(Place::Bytes(entry.value.span()), message, "write it without quotes");
         default
     }
 
     /// `key = "one of these"`
-    pub(crate) fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        names: &[(&str, T)],
-        default: T,
-    ) -> T {
+    pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&str, T)], default: T) -> T {
         let wanted: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         let wanted_text = alternatives(&wanted);
         let Some(text) = self.string(key, &wanted_text) else {
@@ -171,10 +146,7 @@ impl<'d> Table<'_, 'd> {
         if let Some((_, value)) = names.iter().find(|(name, _)| *name == text.text) {
             return *value;
         }
-        let message = format!(
-            "`{key}` must be {wanted_text}, found `{}`",
-            shown(&text.text)
-        );
+        let message = format!("`{key}` must be {wanted_text}, found `{}`", shown(&text.text));
         let help = match nearest(&text.text, wanted) {
             Some(meant) => format!("did you mean `{meant}`"),
             None => String::new(),
@@ -200,9 +172,7 @@ impl<'d> Table<'_, 'd> {
                 &one
             }
         };
-        let texts = values
-            .iter()
-            .map(|value| self.reader.text(&entry, value, wanted));
+        let texts = values.iter().map(|value| self.reader.text(&entry, value, wanted));
         Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
     }
 }

@@ -1,11 +1,157 @@
-//! The process behind the command line.
+//! The process: what is opened at start, the threads, the signals, the end.
+//!
+//! Everything that can fail is tried before the first worker starts: a process that says `ready` serves.
+
+mod bind;
+mod error;
+mod logging;
+mod signals;
+mod worker_thread;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::model::Model;
+use tokio::sync::watch;
 
-/// Runs until told to stop.
-pub fn run(_model: Arc<Model>, _workers: Option<usize>) -> ExitCode {
-    ExitCode::FAILURE
+use crate::config::model::{AccessSink, ListenAddress, Model};
+use crate::proxy::worker::Seats;
+use crate::telemetry::sink::{Lines, Output, Sink};
+use crate::upstream::connect::Destination;
+
+pub use self::error::StartError;
+use self::signals::Signals;
+use self::worker_thread::{Phase, WorkerThread};
+
+/// How long the end of the process waits for a record sink that stalls.
+const SINK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs until a signal ends it. Exit codes: 0 drained; 1 could not start, or the drain ran out of time.
+pub fn run(model: Arc<Model>, workers: Option<usize>) -> ExitCode {
+    logging::init(&model.log);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return error::tell(&StartError::Threads(error)),
+    };
+    runtime.block_on(async {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return error::tell(&StartError::Threads(error)),
+        };
+        let daemon = match Daemon::start(Arc::clone(&model), workers) {
+            Ok(daemon) => daemon,
+            Err(error) => return error::tell(&error),
+        };
+        let signal = signals.end().await;
+        tracing::info!(signal, timeout = ?model.listen.drain_timeout, "draining");
+        let drained = tokio::select! {
+            drained = daemon.drain(model.listen.drain_timeout) => drained,
+            signal = signals.end() => {
+                tracing::warn!(signal, "ended at once");
+                daemon.abort();
+                false
+            }
+        };
+        daemon.close();
+        if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+/// A running tollgate.
+#[derive(Debug)]
+pub struct Daemon {
+    addresses: Vec<ListenAddress>,
+    phase: watch::Sender<Phase>,
+    threads: Vec<WorkerThread>,
+    sink: Option<Sink>,
+}
+
+impl Daemon {
+    /// Opens everything and starts the workers; one a core unless told otherwise.
+    pub fn start(model: Arc<Model>, workers: Option<usize>) -> Result<Daemon, StartError> {
+        let workers = workers
+            .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
+            .unwrap_or(1);
+        let destination = Destination::resolve(&model.upstream.address)
+            .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error))?;
+        let sink = open_sink(&model.log.access)?;
+        let bound = bind::bind_all(&model.listen.addresses, workers)?;
+        let seats = Seats::new(model.listen.max_connections);
+        let (phase, _) = watch::channel(Phase::Serving);
+        let mut threads = Vec::new();
+        for listeners in bound.per_worker {
+            let lines = sink.as_ref().map_or_else(Lines::off, Sink::lines);
+            let thread = worker_thread::spawn(
+                threads.len(),
+                Arc::clone(&model),
+                destination.clone(),
+                lines,
+                Arc::clone(&seats),
+                listeners,
+                phase.subscribe(),
+            );
+            threads.push(thread.map_err(StartError::Threads)?);
+        }
+        for address in &bound.addresses {
+            tracing::info!(%address, "listening");
+        }
+        tracing::info!(workers, upstream = destination.label, "ready");
+        Ok(Daemon { addresses: bound.addresses, phase, threads, sink })
+    }
+
+    /// Where it listens; ports that were chosen by the kernel are filled in.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    /// Stops accepting, lets running exchanges finish, and tells whether they did in time. What is left after
+    /// that is cut off.
+    pub async fn drain(&self, timeout: Duration) -> bool {
+        self.phase.send_replace(Phase::Draining);
+        let all_ended = async {
+            for thread in &self.threads {
+                thread.ended().await;
+            }
+        };
+        let drained = tokio::time::timeout(timeout, all_ended).await.is_ok();
+        if drained {
+            tracing::info!("drained");
+        } else {
+            tracing::error!("the drain ran out of time, what was left is cut off");
+            self.abort();
+        }
+        drained
+    }
+
+    /// Cuts off whatever is under way.
+    pub fn abort(&self) {
+        self.phase.send_replace(Phase::Aborting);
+    }
+
+    /// Waits for the threads, removes Unix sockets, writes the last records. After [`Daemon::drain`] or
+    /// [`Daemon::abort`].
+    pub fn close(self) {
+        for thread in self.threads {
+            thread.join();
+        }
+        for address in &self.addresses {
+            if let ListenAddress::Unix(path) = address {
+                // Another process may have taken the name meanwhile; then there is nothing of ours to remove.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        if let Some(sink) = self.sink {
+            sink.close(SINK_PATIENCE);
+        }
+    }
+}
+
+fn open_sink(access: &AccessSink) -> Result<Option<Sink>, StartError> {
+    let (output, name) = match access {
+        AccessSink::Off => return Ok(None),
+        AccessSink::Stdout => (Output::Stdout, "standard output".to_owned()),
+        AccessSink::Stderr => (Output::Stderr, "standard error".to_owned()),
+        AccessSink::File(path) => (Output::File(path.clone()), path.display().to_string()),
+    };
+    Sink::start(output).map(Some).map_err(|error| StartError::Records(name, error))
 }

@@ -1,3 +1,12 @@
 //! Rules over HTTP messages: pure functions over bytes and `http` types.
 
+pub mod chunked;
+pub mod forwarded;
+pub mod head;
+pub mod hop_by_hop;
+pub mod local_reply;
+pub mod path;
+pub mod request_id;
 pub mod routes;
+pub mod target;
+pub mod websocket;

@@ -53,11 +53,7 @@ impl RouteTable {
         let mut tree = Tree::default();
         let everything = Pattern::everything();
         tree.insert(&everything, None, 0, 0);
-        RouteTable {
-            routes: vec![Arc::new(route)],
-            patterns: vec![(everything, 0)],
-            tree,
-        }
+        RouteTable { routes: vec![Arc::new(route)], patterns: vec![(everything, 0)], tree }
     }
 
     /// A table of these patterns, each with the place of its route in `routes`.
@@ -82,11 +78,7 @@ impl RouteTable {
             let methods = if named.is_empty() { &every[..] } else { &named };
             for method in methods {
                 if let Some(first) = tree.insert(&pattern, method.clone(), route, place) {
-                    duplicates.push(Duplicate {
-                        first,
-                        second: place,
-                        method: method.clone(),
-                    });
+                    duplicates.push(Duplicate { first, second: place, method: method.clone() });
                 }
             }
             kept.push((pattern, route));
@@ -95,11 +87,7 @@ impl RouteTable {
             return Err(duplicates);
         }
         kept.sort_by_key(|(_, route)| *route);
-        Ok(RouteTable {
-            routes,
-            patterns: kept,
-            tree,
-        })
+        Ok(RouteTable { routes, patterns: kept, tree })
     }
 
     /// The route of a request, by its method and its normalized path.
@@ -110,6 +98,11 @@ impl RouteTable {
         self.routes.get(route as usize)
     }
 
+    /// The place of a request's route among [`RouteTable::routes`].
+    pub fn find_index(&self, method: &Method, path: &[u8]) -> Option<usize> {
+        self.tree.find(method, path).map(|route| route as usize)
+    }
+
     /// Every route, in the order they were written.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
@@ -117,13 +110,9 @@ impl RouteTable {
 
     /// The patterns of the route at this place, in the order they were written.
     pub fn patterns(&self, route: usize) -> impl Iterator<Item = &Pattern> {
-        let start = self
-            .patterns
-            .partition_point(|(_, owner)| (*owner as usize) < route);
+        let start = self.patterns.partition_point(|(_, owner)| (*owner as usize) < route);
         let of_route = self.patterns[start..].iter();
-        of_route
-            .take_while(move |(_, owner)| *owner as usize == route)
-            .map(|(pattern, _)| pattern)
+        of_route.take_while(move |(_, owner)| *owner as usize == route).map(|(pattern, _)| pattern)
     }
 }
 

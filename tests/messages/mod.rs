@@ -16,9 +16,7 @@ fn directory() -> PathBuf {
 fn cases() -> BTreeSet<PathBuf> {
     let files = fs::read_dir(directory()).unwrap();
     let paths = files.map(|file| file.unwrap().path());
-    paths
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .collect()
+    paths.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect()
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -32,10 +30,7 @@ fn variable(name: &str) -> Option<String> {
 
 fn overrides(text: &str) -> Overrides {
     let first = text.lines().next().unwrap_or_default();
-    let mut words = first
-        .strip_prefix("# options: ")
-        .unwrap_or_default()
-        .split(' ');
+    let mut words = first.strip_prefix("# options: ").unwrap_or_default().split(' ');
     let mut overrides = Overrides::default();
     while let Some(option) = words.next().filter(|word| !word.is_empty()) {
         let value = words.next().expect("an option has a value").to_owned();
@@ -95,11 +90,7 @@ fn color_changes_nothing_but_color() {
     let mut plain = String::new();
     let colored = report.render(true);
     for (index, part) in colored.split('\u{1b}').enumerate() {
-        plain.push_str(if index == 0 {
-            part
-        } else {
-            part.split_once('m').unwrap().1
-        });
+        plain.push_str(if index == 0 { part } else { part.split_once('m').unwrap().1 });
     }
     assert_ne!(colored, plain);
     assert_eq!(plain, report.render(false));

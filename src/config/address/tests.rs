@@ -14,24 +14,15 @@ fn addresses_to_listen_on_are_read() {
     let address = |text: &str| Ok(ListenAddress::Tcp(text.parse().unwrap()));
     assert_eq!(parse_listen("127.0.0.1:8080"), address("127.0.0.1:8080"));
     assert_eq!(parse_listen("[::]:0"), address("[::]:0"));
-    assert_eq!(
-        parse_listen("unix:/run/a.sock"),
-        Ok(ListenAddress::Unix("/run/a.sock".into()))
-    );
+    assert_eq!(parse_listen("unix:/run/a.sock"), Ok(ListenAddress::Unix("/run/a.sock".into())));
 }
 
 #[test]
 fn addresses_of_the_app_are_read() {
     assert_eq!(parse_upstream("127.0.0.1:8000"), tcp("127.0.0.1", 8000));
-    assert_eq!(
-        parse_upstream("http://app_1.local:80/"),
-        tcp("app_1.local", 80)
-    );
+    assert_eq!(parse_upstream("http://app_1.local:80/"), tcp("app_1.local", 80));
     assert_eq!(parse_upstream("[::1]:8000"), tcp("::1", 8000));
-    assert_eq!(
-        parse_upstream("unix:/run/a.sock"),
-        Ok(UpstreamAddress::Unix("/run/a.sock".into()))
-    );
+    assert_eq!(parse_upstream("unix:/run/a.sock"), Ok(UpstreamAddress::Unix("/run/a.sock".into())));
 }
 
 #[test]
@@ -87,24 +78,10 @@ fn a_wrong_address_of_the_app_is_told_its_form() {
 
 #[test]
 fn networks_are_read_without_stray_bits() {
-    assert_eq!(
-        parse_network("127.0.0.1"),
-        Ok("127.0.0.1/32".parse().unwrap())
-    );
-    assert_eq!(
-        parse_network("10.0.0.0/8"),
-        Ok("10.0.0.0/8".parse().unwrap())
-    );
-    assert_eq!(
-        parse_network("::ffff:10.0.0.1"),
-        Ok("10.0.0.1/32".parse().unwrap())
-    );
-    assert!(
-        parse_network("10.0.0.1/8")
-            .unwrap_err()
-            .help
-            .contains("`10.0.0.0/8`")
-    );
+    assert_eq!(parse_network("127.0.0.1"), Ok("127.0.0.1/32".parse().unwrap()));
+    assert_eq!(parse_network("10.0.0.0/8"), Ok("10.0.0.0/8".parse().unwrap()));
+    assert_eq!(parse_network("::ffff:10.0.0.1"), Ok("10.0.0.1/32".parse().unwrap()));
+    assert!(parse_network("10.0.0.1/8").unwrap_err().help.contains("`10.0.0.0/8`"));
     for text in ["10.0.0.0/33", "x", "", "::ffff:10.0.0.0/104"] {
         assert!(parse_network(text).is_err(), "{text}");
     }

@@ -29,26 +29,10 @@ fn a_number_alone_is_told_its_form() {
 
 #[test]
 fn units_of_other_programs_are_translated() {
-    refused(
-        parse_duration("10 s"),
-        "has the unknown unit ` s`",
-        "`\"10s\"`",
-    );
-    refused(
-        parse_duration("10sec"),
-        "has the unknown unit `sec`",
-        "`\"10s\"`",
-    );
-    refused(
-        parse_size("10mb"),
-        "has the unknown unit `mb`",
-        "`\"10MiB\"`",
-    );
-    refused(
-        parse_size("10kib"),
-        "has the unknown unit `kib`",
-        "`\"10KiB\"`",
-    );
+    refused(parse_duration("10 s"), "has the unknown unit ` s`", "`\"10s\"`");
+    refused(parse_duration("10sec"), "has the unknown unit `sec`", "`\"10s\"`");
+    refused(parse_size("10mb"), "has the unknown unit `mb`", "`\"10MiB\"`");
+    refused(parse_size("10kib"), "has the unknown unit `kib`", "`\"10KiB\"`");
     refused(parse_size("1x"), "has the unknown unit `x`", "units are");
 }
 
@@ -58,26 +42,10 @@ fn fractions_zero_and_what_is_too_large_are_refused() {
     refused(parse_duration("0s"), "must be at least `1ms`", "10s");
     refused(parse_size("0KiB"), "must be at least `1B`", "64KiB");
     refused(parse_duration("169h"), "must be at most `168h`", "10s");
-    refused(
-        parse_size("99999999999999999999999B"),
-        "must be at most `1024TiB`",
-        "",
-    );
-    refused(
-        parse_size("18446744073709551615TiB"),
-        "must be at most `1024TiB`",
-        "",
-    );
-    refused(
-        parse_duration("-1s"),
-        "must be a whole number and a unit",
-        "10s",
-    );
-    refused(
-        parse_duration(""),
-        "must be a whole number and a unit",
-        "10s",
-    );
+    refused(parse_size("99999999999999999999999B"), "must be at most `1024TiB`", "");
+    refused(parse_size("18446744073709551615TiB"), "must be at most `1024TiB`", "");
+    refused(parse_duration("-1s"), "must be a whole number and a unit", "10s");
+    refused(parse_duration(""), "must be a whole number and a unit", "10s");
 }
 
 proptest! {

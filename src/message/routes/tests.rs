@@ -5,11 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn route(name: &str) -> Arc<Route> {
-    Arc::new(Route {
-        name: name.into(),
-        timeout: None,
-        max_body: 1,
-    })
+    Arc::new(Route { name: name.into(), timeout: None, max_body: 1 })
 }
 
 /// One route a pattern, named after it.
@@ -67,9 +63,7 @@ fn a_more_specific_path_of_another_method_does_not_hide_the_match() {
 
 #[test]
 fn one_of_many_segments_is_found() {
-    let texts: Vec<String> = (0..500)
-        .map(|number| format!("/api/thing{number}/{{id}}"))
-        .collect();
+    let texts: Vec<String> = (0..500).map(|number| format!("/api/thing{number}/{{id}}")).collect();
     let table = table(&texts.iter().map(String::as_str).collect::<Vec<_>>());
     for (number, text) in texts.iter().enumerate() {
         expect(&table, Method::GET, &format!("/api/thing{number}/7"), text);
@@ -119,19 +113,10 @@ fn several_methods_share_a_pattern() {
 #[test]
 fn the_same_pattern_with_other_parameter_names_is_a_duplicate() {
     let texts = ["GET,POST /a/{x}", "/a/{x}", "POST /a/{y}"];
-    let patterns = texts
-        .map(|text| (Pattern::parse(text).unwrap(), 0))
-        .to_vec();
+    let patterns = texts.map(|text| (Pattern::parse(text).unwrap(), 0)).to_vec();
     let duplicates = RouteTable::build(vec![route("a")], patterns).unwrap_err();
     let method = Some(Method::POST);
-    assert_eq!(
-        duplicates,
-        [Duplicate {
-            first: 0,
-            second: 2,
-            method
-        }]
-    );
+    assert_eq!(duplicates, [Duplicate { first: 0, second: 2, method }]);
 }
 
 #[test]
@@ -173,10 +158,7 @@ fn patterns_that_can_never_match_are_refused() {
     for text in wrong {
         let error = Pattern::parse(text).expect_err(text);
         assert!(text.get(error.at.clone()).is_some(), "{text}: {error:?}");
-        assert!(
-            !error.message.is_empty() && !error.help.is_empty(),
-            "{text}"
-        );
+        assert!(!error.message.is_empty() && !error.help.is_empty(), "{text}");
     }
     let deep = "/a".repeat(65);
     assert!(Pattern::parse(&deep).is_err());
@@ -230,11 +212,7 @@ fn any_pattern() -> impl Strategy<Value = String> {
             text.push('/');
             text.push_str(if *segment == "{}" { &name } else { segment });
         }
-        text.push_str(if segments.is_empty() && end.is_empty() {
-            "/"
-        } else {
-            end
-        });
+        text.push_str(if segments.is_empty() && end.is_empty() { "/" } else { end });
         text
     })
 }

@@ -53,9 +53,7 @@ struct Owner {
 
 impl Default for Tree {
     fn default() -> Tree {
-        Tree {
-            nodes: vec![Node::default()],
-        }
+        Tree { nodes: vec![Node::default()] }
     }
 }
 
@@ -73,11 +71,7 @@ impl Tree {
             at = self.child(at, segment);
         }
         let node = &mut self.nodes[at as usize];
-        let leaf = if pattern.has_tail() {
-            &mut node.tail
-        } else {
-            &mut node.end
-        };
+        let leaf = if pattern.has_tail() { &mut node.tail } else { &mut node.end };
         leaf.insert(method, Owner { route, place })
     }
 
@@ -182,9 +176,7 @@ fn hash(segment: &[u8]) -> u64 {
     for word in words {
         hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
     }
-    let rest = rest
-        .iter()
-        .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let rest = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
     hash = (hash.rotate_left(5) ^ rest).wrapping_mul(FACTOR);
     hash >> 32
 }

@@ -1,0 +1,135 @@
+//! Connections that are kept: each sends its next request when the answer to the last is complete.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::measure::cpu::CpuMeter;
+use crate::trouble::{Fallible, io};
+
+use super::answer::Answer;
+use super::requests::Requests;
+use super::{Progress, Sample, all, measure, socket};
+
+/// One kept connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    answer: Answer,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr, requests: &Requests) -> Fallible<Self> {
+        let stream = socket::connect(address).await.map_err(io(format!("cannot connect to {address}")))?;
+        let answer = Answer::new(requests.expected());
+        Ok(Self { stream, answer })
+    }
+
+    /// One request and its whole answer.
+    pub(crate) async fn exchange(&mut self, requests: &Requests) -> Fallible<()> {
+        socket::write(&mut self.stream, requests.next_head(), requests.body())
+            .await
+            .map_err(io("cannot send a request"))?;
+        let answer = &mut self.answer;
+        loop {
+            let complete = socket::read(&mut self.stream, |bytes| answer.feed(bytes))
+                .await
+                .map_err(io("cannot read an answer"))??;
+            if complete {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (TcpStream, Answer) {
+        (self.stream, self.answer)
+    }
+}
+
+/// Connections to one proxy.
+pub(crate) struct Fleet {
+    connections: Vec<Connection>,
+    requests: Requests,
+}
+
+/// So many connections are opened at once: more would make the proxy open as many upstream.
+const OPENED_AT_ONCE: usize = 32;
+
+impl Fleet {
+    /// Opens connections, each of which has served one request when this returns.
+    pub(crate) async fn open(address: SocketAddr, size: usize, requests: Requests) -> Fallible<Self> {
+        let mut connections = Vec::with_capacity(size);
+        while connections.len() < size {
+            let mut opening = JoinSet::new();
+            for _ in 0..OPENED_AT_ONCE.min(size - connections.len()) {
+                let requests = requests.clone();
+                opening.spawn_local(async move {
+                    let mut connection = Connection::open(address, &requests).await?;
+                    connection.exchange(&requests).await?;
+                    Ok(connection)
+                });
+            }
+            connections.extend(all(opening).await?);
+        }
+        Ok(Self { connections, requests })
+    }
+
+    /// As many requests as are answered in the time.
+    pub(crate) async fn run_for(
+        &mut self,
+        warm_up: Duration,
+        measured: Duration,
+        cpu: &CpuMeter,
+    ) -> Fallible<Sample> {
+        let progress = Rc::new(Progress::default());
+        let mut workers = JoinSet::new();
+        for mut connection in self.connections.drain(..) {
+            let requests = self.requests.clone();
+            let progress = Rc::clone(&progress);
+            workers.spawn_local(async move {
+                while !progress.stopped.get() {
+                    connection.exchange(&requests).await?;
+                    progress.complete_one();
+                }
+                Ok(connection)
+            });
+        }
+        let (sample, connections) = measure(workers, &progress, cpu, warm_up, measured).await?;
+        self.connections = connections;
+        Ok(sample)
+    }
+
+    /// Exactly `count` requests, over all connections.
+    pub(crate) async fn run_count(&mut self, count: u64) -> Fallible<()> {
+        let left = Rc::new(Cell::new(count));
+        let mut workers = JoinSet::new();
+        for mut connection in self.connections.drain(..) {
+            let requests = self.requests.clone();
+            let left = Rc::clone(&left);
+            workers.spawn_local(async move {
+                while left.get() > 0 {
+                    left.set(left.get() - 1);
+                    connection.exchange(&requests).await?;
+                }
+                Ok(connection)
+            });
+        }
+        self.connections = all(workers).await?;
+        Ok(())
+    }
+
+    /// One request on each connection, one after the other: shows that all of them still live.
+    pub(crate) async fn run_each_once(&mut self) -> Fallible<()> {
+        for connection in &mut self.connections {
+            connection.exchange(&self.requests).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_connections(self) -> (Vec<Connection>, Requests) {
+        (self.connections, self.requests)
+    }
+}

@@ -1,0 +1,150 @@
+//! Deadlines of a worker: cheap to set, cheap to clear, late by one sweep at most.
+//!
+//! A proxy sets several deadlines a request and almost none of them is ever reached. So setting one
+//! writes an integer, and one sweep every [`SWEEP_EVERY`] looks for those that have passed. Invariant: a task that
+//! polled an alarm is woken by the first sweep after it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::clock::{Clock, Tick};
+
+/// How late an alarm may be.
+pub const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+struct Entry {
+    at: Tick,
+    waker: Option<Waker>,
+}
+
+/// All alarms of a worker.
+#[derive(Debug)]
+pub struct Alarms {
+    clock: Rc<Clock>,
+    entries: RefCell<Slab<Entry>>,
+    armed: Cell<usize>,
+}
+
+impl Alarms {
+    /// None yet.
+    pub fn new(clock: Rc<Clock>) -> Rc<Alarms> {
+        Rc::new(Alarms { clock, entries: RefCell::new(Slab::new()), armed: Cell::new(0) })
+    }
+
+    /// Whether a sweep could find anything.
+    pub fn any_armed(&self) -> bool {
+        self.armed.get() > 0
+    }
+
+    /// Wakes the tasks whose alarms have passed.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        self.wake(|entry| entry.at <= now);
+    }
+
+    /// Wakes every task that polled an alarm, so that it looks around.
+    pub fn wake_all(&self) {
+        self.wake(|_| true);
+    }
+
+    fn wake(&self, due: impl Fn(&Entry) -> bool) {
+        let mut wakers = Vec::new();
+        for (_, entry) in self.entries.borrow_mut().iter_mut() {
+            if due(entry) {
+                wakers.extend(entry.waker.take());
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// One deadline, unset at first. Gone with its owner.
+#[derive(Debug)]
+pub struct Alarm {
+    alarms: Rc<Alarms>,
+    key: usize,
+}
+
+impl Alarm {
+    /// An alarm that is not set.
+    pub fn new(alarms: &Rc<Alarms>) -> Alarm {
+        let key = alarms.entries.borrow_mut().insert(Entry { at: Tick::NEVER, waker: None });
+        Alarm { alarms: Rc::clone(alarms), key }
+    }
+
+    /// Sets it, or moves it.
+    pub fn set(&self, at: Tick) {
+        self.replace(at);
+    }
+
+    /// Sets it to `after` the most recent reading of the clock.
+    pub fn set_after(&self, after: Duration) {
+        self.replace(self.alarms.clock.recent() + after);
+    }
+
+    /// Unsets it.
+    pub fn clear(&self) {
+        self.replace(Tick::NEVER);
+    }
+
+    /// Whether it is set, passed or not.
+    pub fn is_set(&self) -> bool {
+        self.alarms.entries.borrow()[self.key].at != Tick::NEVER
+    }
+
+    /// Ready once it has passed; the task is woken then.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut entries = self.alarms.entries.borrow_mut();
+        let entry = &mut entries[self.key];
+        if entry.at <= self.alarms.clock.recent() {
+            return Poll::Ready(());
+        }
+        if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            entry.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn replace(&self, at: Tick) {
+        let before = std::mem::replace(&mut self.alarms.entries.borrow_mut()[self.key].at, at);
+        let armed = self.alarms.armed.get();
+        match (before == Tick::NEVER, at == Tick::NEVER) {
+            (true, false) => self.alarms.armed.set(armed + 1),
+            (false, true) => self.alarms.armed.set(armed - 1),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.clear();
+        self.alarms.entries.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_passes_when_the_clock_does() {
+        let clock = Rc::new(Clock::start());
+        let alarms = Alarms::new(Rc::clone(&clock));
+        let alarm = Alarm::new(&alarms);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(alarm.poll(&cx).is_pending() && !alarms.any_armed());
+        alarm.set(clock.now());
+        assert!(alarms.any_armed());
+        assert!(alarm.poll(&cx).is_ready());
+        alarm.set(clock.now() + Duration::from_secs(3600));
+        assert!(alarm.poll(&cx).is_pending());
+        drop(alarm);
+        assert!(!alarms.any_armed());
+    }
+}

@@ -1,0 +1,92 @@
+//! Binding the addresses, once for each worker.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::error::StartError;
+use crate::config::model::ListenAddress;
+
+/// Completed connections the kernel keeps for us; it lowers this to its own maximum.
+const BACKLOG: i32 = 4096;
+/// Peers on a Unix socket are trusted proxies: owner and group only.
+const UNIX_MODE: u32 = 0o660;
+
+/// A bound address that no runtime has yet.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct AllBound {
+    /// With the ports that the kernel chose.
+    pub(super) addresses: Vec<ListenAddress>,
+    /// One set for each worker.
+    pub(super) per_worker: Vec<Vec<Bound>>,
+}
+
+/// Binds every address `workers` times.
+pub(super) fn bind_all(addresses: &[ListenAddress], workers: usize) -> Result<AllBound, StartError> {
+    let mut all = AllBound { addresses: Vec::new(), per_worker: (0..workers).map(|_| Vec::new()).collect() };
+    for address in addresses {
+        let bound = match address {
+            ListenAddress::Tcp(address) => bind_tcp(*address, &mut all.per_worker),
+            ListenAddress::Unix(path) => bind_unix(path, &mut all.per_worker),
+        };
+        all.addresses.push(bound.map_err(|error| StartError::Listen(address.to_string(), error))?);
+    }
+    Ok(all)
+}
+
+/// The kernel spreads connections over the sockets of one port.
+fn bind_tcp(mut address: SocketAddr, per_worker: &mut [Vec<Bound>]) -> io::Result<ListenAddress> {
+    for listeners in per_worker {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        // Port 0 is chosen once and then shared.
+        address = listener.local_addr()?;
+        listeners.push(Bound::Tcp(listener));
+    }
+    Ok(ListenAddress::Tcp(address))
+}
+
+/// A Unix socket has one queue; the workers take turns.
+fn bind_unix(path: &Path, per_worker: &mut [Vec<Bound>]) -> io::Result<ListenAddress> {
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
+    listener.set_nonblocking(true)?;
+    for listeners in per_worker {
+        listeners.push(Bound::Unix(listener.try_clone()?));
+    }
+    Ok(ListenAddress::Unix(path.to_owned()))
+}
+
+/// Removes a socket that nobody listens on any more; anything else is left alone and in the way.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Why the process could not start: one line that says what, and what to do.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What failed before the first worker served.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address could not be bound.
+    Listen(String, io::Error),
+    /// The app's address means nothing.
+    Upstream(String, io::Error),
+    /// The record sink cannot be opened.
+    Records(String, io::Error),
+    /// Threads or signal handlers.
+    Threads(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, error, help) = match self {
+            StartError::Listen(address, error) => {
+                (format!("cannot listen on `{address}`"), error, listen_help(error))
+            }
+            StartError::Upstream(address, error) => (
+                format!("cannot resolve the upstream address `{address}`"),
+                error,
+                "check `[upstream] address`, or write the address as a number",
+            ),
+            StartError::Records(name, error) => (
+                format!("cannot write records to `{name}`"),
+                error,
+                "check the path of `[log] access` and its permissions",
+            ),
+            StartError::Threads(error) => {
+                ("cannot start".to_owned(), error, "look at the limits on processes and open files")
+            }
+        };
+        write!(f, "{what}: {}; {help}", describe(error))
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn listen_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop the process that has it, or choose another `[listen] address`",
+        io::ErrorKind::PermissionDenied => {
+            "choose a port above 1023 or a writable directory, or grant the right"
+        }
+        io::ErrorKind::AddrNotAvailable => "choose an address of this host, or `0.0.0.0` for all of them",
+        _ => "choose another `[listen] address`",
+    }
+}
+
+/// Without the number that the standard library appends, and in lower case.
+fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// Says it on standard error; the exit code of a process that could not start.
+pub(super) fn tell(error: &StartError) -> ExitCode {
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "tollgate: {error}");
+    ExitCode::FAILURE
+}

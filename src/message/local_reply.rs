@@ -1,0 +1,243 @@
+//! The answers tollgate gives itself: one closed list, one table.
+//!
+//! Invariant: nothing a client sent and no cause chain is in the text; the request id is the thread
+//! that leads from an answer to its record.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+
+use super::request_id::RequestId;
+
+/// Why tollgate answered instead of the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalReply {
+    /// The request is malformed or has more than one reading.
+    BadRequest(BadRequest),
+    /// `CONNECT` or `TRACE`.
+    MethodNotAllowed,
+    /// No route matches.
+    NotFound,
+    /// The head or the body came too slowly.
+    RequestTimeout,
+    /// The body is larger than the route allows.
+    PayloadTooLarge,
+    /// The target is longer than `max_uri`.
+    UriTooLong,
+    /// An `Expect` other than `100-continue`.
+    ExpectationFailed,
+    /// Too many header fields, or too large ones.
+    HeadersTooLarge,
+    /// The app could not be reached, or left before it answered.
+    UpstreamUnavailable,
+    /// The app's answer was malformed.
+    BadUpstreamResponse,
+    /// The app did not answer in time.
+    UpstreamTimeout,
+}
+
+/// What is wrong with a malformed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadRequest {
+    /// Not `METHOD SP target SP version`.
+    RequestLine,
+    /// A version other than 1.0 or 1.1.
+    Version,
+    /// A target that is neither a path nor an absolute `http` URI, or has bytes no URI has.
+    Target,
+    /// A path whose reading depends on the reader.
+    Path,
+    /// None, several, or an invalid one.
+    Host,
+    /// An absolute target with another host.
+    HostMismatch,
+    /// A line end other than CR LF.
+    BareLineEnd,
+    /// A field continued on the next line.
+    FoldedLine,
+    /// A field name or value with bytes that it must not have.
+    Field,
+    /// Malformed or repeated.
+    ContentLength,
+    /// Anything but a single `chunked` on HTTP/1.1.
+    TransferEncoding,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    LengthAndEncoding,
+    /// A chunked body that breaks its grammar.
+    Chunk,
+}
+
+impl BadRequest {
+    fn message(self) -> &'static str {
+        match self {
+            BadRequest::RequestLine => "The request line is malformed.",
+            BadRequest::Version => "Only HTTP/1.0 and HTTP/1.1 are understood here.",
+            BadRequest::Target => "The request target is not valid.",
+            BadRequest::Path => "The path has an ambiguous encoding.",
+            BadRequest::Host => "The request needs exactly one valid Host field.",
+            BadRequest::HostMismatch => "The request target and the Host field disagree.",
+            BadRequest::BareLineEnd => "A line does not end in CR LF.",
+            BadRequest::FoldedLine => "A field is continued on a second line.",
+            BadRequest::Field => "A field is malformed.",
+            BadRequest::ContentLength => "The Content-Length is malformed or repeated.",
+            BadRequest::TransferEncoding => "The Transfer-Encoding is not a single chunked.",
+            BadRequest::LengthAndEncoding => "The request has both Content-Length and Transfer-Encoding.",
+            BadRequest::Chunk => "The chunked body is malformed.",
+        }
+    }
+}
+
+/// Whose fault an exchange's end was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's.
+    Downstream,
+    /// The app's.
+    Upstream,
+    /// Ours.
+    Tollgate,
+}
+
+impl Fault {
+    /// As it stands in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Downstream => "downstream",
+            Fault::Upstream => "upstream",
+            Fault::Tollgate => "tollgate",
+        }
+    }
+}
+
+/// All there is to say about one kind of reply.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The status.
+    pub status: StatusCode,
+    /// The stable code, in bodies and records.
+    pub code: &'static str,
+    /// The sentence for the client.
+    pub message: &'static str,
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// Whether the connection ends with it, because what follows cannot be read.
+    pub closes: bool,
+}
+
+impl LocalReply {
+    /// The table.
+    pub fn row(self) -> Row {
+        use Fault::{Downstream, Upstream};
+        use LocalReply as L;
+        use StatusCode as S;
+        let (status, code, message, fault, closes) = match self {
+            L::BadRequest(bad) => (S::BAD_REQUEST, "bad_request", bad.message(), Downstream, true),
+            L::MethodNotAllowed => {
+                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not allowed.", Downstream, true)
+            }
+            L::NotFound => (S::NOT_FOUND, "not_found", "Nothing is served at this path.", Downstream, false),
+            L::RequestTimeout => (
+                S::REQUEST_TIMEOUT,
+                "request_timeout",
+                "The request took too long to arrive.",
+                Downstream,
+                true,
+            ),
+            L::PayloadTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "payload_too_large",
+                "The request body is too large.",
+                Downstream,
+                true,
+            ),
+            L::UriTooLong => {
+                (S::URI_TOO_LONG, "uri_too_long", "The request target is too long.", Downstream, true)
+            }
+            L::ExpectationFailed => (
+                S::EXPECTATION_FAILED,
+                "expectation_failed",
+                "Only 100-continue can be expected.",
+                Downstream,
+                true,
+            ),
+            L::HeadersTooLarge => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                "The request header fields are too large or too many.",
+                Downstream,
+                true,
+            ),
+            L::UpstreamUnavailable => {
+                (S::BAD_GATEWAY, "upstream_unavailable", "The application is not available.", Upstream, false)
+            }
+            L::BadUpstreamResponse => (
+                S::BAD_GATEWAY,
+                "bad_upstream_response",
+                "The application gave an invalid answer.",
+                Upstream,
+                false,
+            ),
+            L::UpstreamTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "The application did not answer in time.",
+                Upstream,
+                false,
+            ),
+        };
+        Row { status, code, message, fault, closes }
+    }
+
+    /// The reply as a response, its body in the configured shape.
+    pub fn response(self, shape: ReplyShape, id: &RequestId) -> Response<Bytes> {
+        let row = self.row();
+        let mut response = Response::new(body(&row, shape, id));
+        *response.status_mut() = row.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(shape.content_type()));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        if self == LocalReply::MethodNotAllowed {
+            headers.insert(
+                header::ALLOW,
+                header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            );
+        }
+        if row.closes {
+            headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The shape of a reply's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyShape {
+    /// `{"error":…,"code":…,"message":…,"request_id":…}`
+    Json,
+    /// RFC 9457.
+    Problem,
+}
+
+impl ReplyShape {
+    fn content_type(self) -> &'static str {
+        match self {
+            ReplyShape::Json => "application/json",
+            ReplyShape::Problem => "application/problem+json",
+        }
+    }
+}
+
+/// Nothing in it needs escaping: codes and messages are ours, an id has only safe characters.
+fn body(row: &Row, shape: ReplyShape, id: &RequestId) -> Bytes {
+    let (code, message, id) = (row.code, row.message, id.as_str());
+    let text = match shape {
+        ReplyShape::Json => format!(
+            "{{\"error\":\"{code}\",\"code\":\"{code}\",\"message\":\"{message}\",\"request_id\":\"{id}\"}}\n"
+        ),
+        ReplyShape::Problem => format!(
+            "{{\"type\":\"about:blank\",\"title\":\"{}\",\"status\":{},\"detail\":\"{message}\",\"code\":\"{code}\",\"request_id\":\"{id}\"}}\n",
+            row.status.canonical_reason().unwrap_or("Error"),
+            row.status.as_u16(),
+        ),
+    };
+    Bytes::from(text)
+}

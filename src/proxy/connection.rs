@@ -1,0 +1,299 @@
+//! One accepted socket, from its first byte to its close.
+//!
+//! Hyper serves it while there is something to serve. A connection without a request for a second is taken apart, its
+//! buffers given back, and only the bare socket kept until it can be read again.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::alarms::Alarm;
+use crate::clock::Tick;
+use crate::message::forwarded::Scheme;
+use crate::message::head::HeadFault;
+use crate::socket::Socket;
+
+use super::body::Body;
+use super::exchange::Exchange;
+use super::handle;
+use super::tunnel;
+use super::wire::{DownstreamIo, Wire};
+use super::worker::{Seat, Worker};
+
+/// A connection without a request is parked after this long.
+const PARK_AFTER: Duration = Duration::from_secs(1);
+/// A connection accepted just before the drain may still bring its first request.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// How long, and how much, input is read past an answer that ended the connection, so that the client gets to
+/// read the answer (RFC 9112 section 9.6).
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// For the few bytes of a refusal.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
+/// What all exchanges of a connection share.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Between the socket and hyper.
+    pub wire: Rc<Wire>,
+    /// The other end; `None` for a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether its forwarded fields are believed.
+    pub peer_is_trusted: bool,
+    /// How the peer reached us.
+    pub scheme: Scheme,
+    accepted: Tick,
+}
+
+impl Connection {
+    /// Of a socket that was just accepted.
+    pub fn new(worker: &Rc<Worker>, peer: Option<IpAddr>) -> Rc<Connection> {
+        let snapshot = worker.snapshot();
+        Rc::new(Connection {
+            worker: Rc::clone(worker),
+            wire: Rc::new(Wire::new(snapshot.head_limits)),
+            peer,
+            peer_is_trusted: peer.is_none_or(|peer| snapshot.model.listen.trusts(peer)),
+            scheme: Scheme::Http,
+            accepted: worker.clock.now(),
+        })
+    }
+
+    /// Time since 1970 at a tick.
+    pub fn wall_time(&self, tick: Tick) -> Duration {
+        Duration::from_nanos(self.worker.clock.unix_nanos(tick))
+    }
+}
+
+/// Why hyper stopped serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The connection is at its end.
+    Over,
+    /// Nothing to serve for a while.
+    Park,
+    /// The next request is refused.
+    Refuse(HeadFault),
+}
+
+/// Serves a connection to its end.
+pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
+    let alarm = Alarm::new(&conn.worker.alarms);
+    loop {
+        let (stop, returned) = Box::pin(serve_http1(socket, &conn, &alarm)).await;
+        socket = returned;
+        match stop {
+            Stop::Park => {
+                if !park(&socket, &conn, &alarm).await {
+                    break;
+                }
+            }
+            Stop::Refuse(fault) => {
+                Box::pin(refuse(&mut socket, &conn, &alarm, fault)).await;
+                break;
+            }
+            Stop::Over => {
+                Box::pin(finish(socket, &conn, &alarm)).await;
+                break;
+            }
+        }
+    }
+    drop(seat);
+}
+
+/// Lets hyper serve until there is a reason to stop.
+async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (Stop, Socket) {
+    let io = TokioIo::new(DownstreamIo::new(socket, Rc::clone(&conn.wire)));
+    let mut driver = Driver {
+        http1: conn.worker.snapshot().http1.serve_connection(io, Handler(Rc::clone(conn))),
+        conn,
+        alarm,
+        waiting: Waiting::Nothing,
+        closing: false,
+    };
+    let stop = poll_fn(|cx| driver.poll(cx)).await;
+    alarm.clear();
+    let parts = driver.http1.into_parts();
+    // What hyper could not parse.
+    conn.wire.put_back(&parts.read_buf);
+    (stop, parts.io.into_inner().into_socket())
+}
+
+/// Hands hyper's requests to the request path.
+#[derive(Debug)]
+struct Handler(Rc<Connection>);
+
+impl Service<Request<Incoming>> for Handler {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let conn = Rc::clone(&self.0);
+        Box::pin(async move { Ok(handle(request, conn).await) })
+    }
+}
+
+/// What the connection's alarm is set for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// It is not.
+    Nothing,
+    /// The first byte of a head.
+    Request,
+    /// The rest of a head.
+    Head,
+}
+
+struct Driver<'a> {
+    http1: http1::Connection<TokioIo<DownstreamIo>, Handler>,
+    conn: &'a Rc<Connection>,
+    alarm: &'a Alarm,
+    waiting: Waiting,
+    closing: bool,
+}
+
+impl Driver<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+        let wire = &self.conn.wire;
+        loop {
+            let over = self.http1.poll_without_shutdown(cx).is_ready();
+            if let Some(fault) = wire.refusal() {
+                return Poll::Ready(Stop::Refuse(fault));
+            }
+            if over {
+                return Poll::Ready(Stop::Over);
+            }
+            if self.conn.worker.is_draining() && !self.closing && !wire.is_idle() {
+                self.closing = true;
+                Pin::new(&mut self.http1).graceful_shutdown();
+            }
+            if !wire.take_held() {
+                break;
+            }
+        }
+        if !wire.is_idle() {
+            self.wait_for(Waiting::Nothing);
+            // A drain must reach an exchange that waits for the app.
+            let _ = self.alarm.poll(cx);
+            return Poll::Pending;
+        }
+        self.poll_idle(cx)
+    }
+
+    /// Between two exchanges.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+        let begun = self.conn.wire.head_has_begun();
+        self.wait_for(if begun { Waiting::Head } else { Waiting::Request });
+        if self.conn.worker.is_draining() && !begun {
+            let is_new = self.conn.wire.written() == 0;
+            let grace = self.conn.accepted + FIRST_REQUEST_GRACE;
+            if !is_new || grace <= self.conn.worker.clock.recent() {
+                return Poll::Ready(Stop::Over);
+            }
+            self.alarm.set(grace);
+        }
+        match (self.alarm.poll(cx), begun) {
+            (Poll::Pending, _) => Poll::Pending,
+            (Poll::Ready(()), true) => {
+                self.conn.wire.refuse(HeadFault::TooSlow);
+                Poll::Ready(Stop::Refuse(HeadFault::TooSlow))
+            }
+            (Poll::Ready(()), false) if self.conn.wire.is_in_step() => Poll::Ready(Stop::Park),
+            (Poll::Ready(()), false) => Poll::Ready(Stop::Over),
+        }
+    }
+
+    fn wait_for(&mut self, waiting: Waiting) {
+        if waiting == self.waiting {
+            return;
+        }
+        self.waiting = waiting;
+        match waiting {
+            Waiting::Nothing => self.alarm.clear(),
+            Waiting::Request => self.alarm.set_after(PARK_AFTER),
+            Waiting::Head => self.alarm.set_after(self.conn.worker.snapshot().model.listen.header_timeout),
+        }
+    }
+}
+
+/// Keeps the bare socket until it can be read. False when it is to be closed.
+async fn park(socket: &Socket, conn: &Connection, alarm: &Alarm) -> bool {
+    alarm.set_after(conn.worker.snapshot().model.listen.keepalive_timeout.saturating_sub(PARK_AFTER));
+    let readable = poll_fn(|cx| {
+        if conn.worker.is_draining() || alarm.poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        socket.poll_read_ready(cx).map(|ready| ready.is_ok())
+    })
+    .await;
+    alarm.clear();
+    readable
+}
+
+/// Answers a request that hyper never saw, or could not read.
+async fn refuse(socket: &mut Socket, conn: &Rc<Connection>, alarm: &Alarm, fault: HeadFault) {
+    let head = conn.wire.take_waiting();
+    let exchange = Exchange::refused(&head, conn);
+    let (reply, mut exchange) = exchange.answer_on_the_wire(fault);
+    alarm.set_after(REFUSAL_TIME);
+    if before(alarm, socket.write_all(&reply)).await.is_some_and(|written| written.is_ok()) {
+        conn.wire.add_written(reply.len());
+        exchange.complete();
+    }
+    drop(exchange);
+    linger(socket, alarm).await;
+}
+
+/// After hyper's last word: a tunnel, a reset, or a close that lets the client read to the end.
+async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
+    if let Some(tunnel) = conn.wire.take_tunnel() {
+        let early = conn.wire.take_waiting();
+        tunnel::run(tunnel, socket, early, conn).await;
+    } else if conn.wire.was_cut() {
+        socket.reset_on_close();
+    } else if !conn.wire.is_in_step() {
+        linger(&mut socket, alarm).await;
+    }
+}
+
+/// Says that nothing more comes, and reads what still does, for a while.
+async fn linger(socket: &mut Socket, alarm: &Alarm) {
+    alarm.set_after(LINGER_TIME);
+    let _ = before(alarm, async {
+        socket.shutdown().await?;
+        let mut sink = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match socket.read(&mut sink).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        std::io::Result::Ok(())
+    })
+    .await;
+}
+
+/// What `future` gives, unless the alarm comes first.
+async fn before<T>(alarm: &Alarm, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => alarm.poll(cx).map(|()| None),
+    })
+    .await
+}

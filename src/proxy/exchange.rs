@@ -1,0 +1,279 @@
+//! One request and its answer: what is known of it, and its record when it ends.
+//!
+//! Invariant: an exchange that was opened is recorded exactly once, when it is dropped, wherever that is: in the
+//! service, in the answer's body, after the last flush, or at a tunnel's end.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Response, header};
+
+use crate::alarms::{Alarm, Alarms};
+use crate::clock::Tick;
+use crate::config::model::IdFormat;
+use crate::message::head::HeadFault;
+use crate::message::local_reply::LocalReply;
+use crate::message::request_id::RequestId;
+use crate::telemetry::record::{Outcome, Record};
+use crate::upstream::fault::UpstreamFault;
+
+use super::body::Body;
+use super::connection::Connection;
+use super::forward::Answered;
+use super::snapshot::Snapshot;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+/// In records only: the client left before there was a status.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// An exchange under way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The configuration for all of it.
+    pub snapshot: Rc<Snapshot>,
+    /// The request's head; its body is on its way.
+    pub request: Parts,
+    /// Until the request is identified, one of our own.
+    pub id: Option<RequestId>,
+    /// Behind trusted proxies.
+    pub client: Option<IpAddr>,
+    /// Index of the route.
+    pub route: Option<usize>,
+    /// When the head was understood.
+    pub opened: Tick,
+    /// The whole of it, if the route bounds it.
+    pub total: Option<Alarm>,
+    /// Of a new upstream connection.
+    pub connect_nanos: Option<u64>,
+    /// From the request's first byte upstream to the response head.
+    pub response_head_nanos: Option<u64>,
+    /// The app was asked.
+    pub asked_upstream: bool,
+    conn: Rc<Connection>,
+    refused: Option<RefusedHead>,
+    status: u16,
+    outcome: Option<Outcome>,
+    cause: Option<String>,
+    bytes_in: Option<u64>,
+    written_before: u64,
+    tunneled: (u64, u64),
+}
+
+/// Method and path of a head that was refused before it was parsed, as far as they can be told.
+#[derive(Debug)]
+struct RefusedHead {
+    method: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl Exchange {
+    /// Begins with a parsed head.
+    pub fn open(parts: Parts, conn: &Rc<Connection>) -> Box<Exchange> {
+        Exchange::new(parts, conn)
+    }
+
+    /// Begins, and ends with a reply, for a head that was refused.
+    pub fn refused(head: &[u8], conn: &Rc<Connection>) -> Box<Exchange> {
+        let line =
+            head.trim_ascii_start().split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
+        let mut words = line.split(|byte| *byte == b' ');
+        let method = words.next().unwrap_or_default().to_vec();
+        let target = words.next().unwrap_or_default();
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec();
+        let (nothing, ()) = http::Request::new(()).into_parts();
+        let mut exchange = Exchange::new(nothing, conn);
+        exchange.refused = Some(RefusedHead { method, path });
+        exchange.bytes_in = Some(head.len() as u64);
+        exchange.client = conn.peer;
+        exchange
+    }
+
+    fn new(request: Parts, conn: &Rc<Connection>) -> Box<Exchange> {
+        conn.wire.open();
+        Box::new(Exchange {
+            snapshot: conn.worker.snapshot(),
+            request,
+            id: None,
+            client: None,
+            route: None,
+            opened: conn.worker.clock.now(),
+            total: None,
+            connect_nanos: None,
+            response_head_nanos: None,
+            asked_upstream: false,
+            conn: Rc::clone(conn),
+            refused: None,
+            status: CLIENT_CLOSED_REQUEST,
+            outcome: None,
+            cause: None,
+            bytes_in: None,
+            written_before: conn.wire.written(),
+            tunneled: (0, 0),
+        })
+    }
+
+    /// The request id; made up now if the request came without one.
+    pub fn id(&mut self) -> &RequestId {
+        let conn = &self.conn;
+        self.id.get_or_insert_with(|| conn.worker.new_id(IdFormat::Uuid7))
+    }
+
+    /// The app's answer, with this exchange in its body.
+    pub fn attach(mut self: Box<Self>, response: Response<Answered>) -> Response<Body> {
+        self.status = response.status().as_u16();
+        match response.into_parts() {
+            (parts, Answered::Body(answer)) => Response::from_parts(parts, Body::upstream(answer, self)),
+            (parts, Answered::Tunnel(tunnel)) => {
+                let wire = Rc::clone(&self.conn.wire);
+                wire.start_tunnel(tunnel.of(self));
+                Response::from_parts(parts, Body::none())
+            }
+        }
+    }
+
+    /// Our own answer: the only place where a reply becomes a response.
+    pub fn answer(mut self: Box<Self>, reply: LocalReply) -> Response<Body> {
+        self.status = reply.row().status.as_u16();
+        self.outcome.get_or_insert(Outcome::Local(reply));
+        let shape = self.snapshot.reply_shape;
+        let id = self.id().clone();
+        let mut response = reply.response(shape, &id);
+        response.headers_mut().insert(self.snapshot.model.request_id.header.clone(), id.as_header().clone());
+        response.map(|bytes| Body::local(bytes, self))
+    }
+
+    /// The bytes of our own answer to a head that hyper never saw.
+    pub fn answer_on_the_wire(mut self: Box<Self>, fault: HeadFault) -> (Vec<u8>, Box<Exchange>) {
+        let reply = match fault {
+            HeadFault::Bad(bad) => LocalReply::BadRequest(bad),
+            HeadFault::UriTooLong => LocalReply::UriTooLong,
+            HeadFault::TooLarge => LocalReply::HeadersTooLarge,
+            HeadFault::TooSlow => LocalReply::RequestTimeout,
+        };
+        self.status = reply.row().status.as_u16();
+        self.outcome = Some(Outcome::Local(reply));
+        let id = self.id().clone();
+        let mut response = reply.response(self.snapshot.reply_shape, &id);
+        let length = HeaderValue::from(response.body().len());
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + self.conn.wall_time(self.opened));
+        let headers = response.headers_mut();
+        headers.insert(self.snapshot.model.request_id.header.clone(), id.as_header().clone());
+        headers.insert(header::CONTENT_LENGTH, length);
+        if let Ok(date) = HeaderValue::try_from(date) {
+            headers.insert(header::DATE, date);
+        }
+        (on_the_wire(&response), self)
+    }
+
+    /// What lies behind the reply that follows; for the record only.
+    pub fn because(&mut self, cause: String) {
+        self.cause.get_or_insert(cause);
+    }
+
+    /// The app's answer was cut after its head.
+    pub fn cut_because(&mut self, fault: &UpstreamFault) {
+        self.outcome.get_or_insert(match (fault, fault.reply()) {
+            (UpstreamFault::Cut(_), _) => Outcome::UpstreamReset,
+            (_, Some(reply)) => Outcome::Local(reply),
+            (_, None) => Outcome::DownstreamLeft,
+        });
+        self.because(fault.to_string());
+        self.conn.wire.cut();
+    }
+
+    /// The client left before the end of its request.
+    pub fn downstream_left(&mut self) {
+        self.outcome.get_or_insert(Outcome::DownstreamLeft);
+    }
+
+    /// The last byte was sent.
+    pub fn complete(&mut self) {
+        self.outcome.get_or_insert(Outcome::Complete);
+    }
+
+    /// The worker's alarms.
+    pub fn alarms(&self) -> &Rc<Alarms> {
+        &self.conn.worker.alarms
+    }
+
+    /// Bytes that went through the tunnel, from and to the client.
+    pub fn add_tunneled(&mut self, from_client: u64, to_client: u64) {
+        self.tunneled = (from_client, to_client);
+    }
+
+    /// Hands the exchange over until hyper has flushed its answer.
+    pub fn end_when_flushed(self: Box<Self>) {
+        let wire = Rc::clone(&self.conn.wire);
+        wire.flush_then_end(self);
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self.outcome {
+            Some(outcome) => outcome,
+            None if std::thread::panicking() => Outcome::Panicked,
+            None if self.conn.worker.is_aborting() => Outcome::CutOff,
+            None => Outcome::DownstreamLeft,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.conn.wire.close_exchange();
+        let worker = &self.conn.worker;
+        let now = worker.clock.now();
+        let model = &self.snapshot.model;
+        let Parts { method, uri, headers, .. } = &self.request;
+        let (method, path) = match &self.refused {
+            None => (method.as_str().as_bytes(), uri.path().as_bytes()),
+            Some(refused) => (&refused.method[..], &refused.path[..]),
+        };
+        let named: Vec<(HeaderName, HeaderValue)> = model
+            .log
+            .headers
+            .iter()
+            .filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
+            .collect();
+        worker.record(&Record {
+            unix_nanos: worker.clock.unix_nanos(self.opened),
+            request_id: self.id.as_ref().map_or("", RequestId::as_str),
+            client_addr: self.client,
+            method,
+            path,
+            query: uri.query().filter(|_| model.log.query).map(str::as_bytes),
+            route: self.route.map(|route| &*model.routes.routes()[route].name),
+            status: self.status,
+            outcome: self.outcome(),
+            bytes_in: self.bytes_in.unwrap_or(self.conn.wire.message_in()) + self.tunneled.0,
+            bytes_out: self.conn.wire.written() - self.written_before + self.tunneled.1,
+            duration_nanos: now.nanos_since(self.opened),
+            connect_nanos: self.connect_nanos,
+            response_head_nanos: self.response_head_nanos,
+            upstream: self.asked_upstream.then_some(&worker.pool.destination.label),
+            user_agent: headers.get(header::USER_AGENT),
+            traceparent: headers.get(TRACEPARENT),
+            amzn_trace_id: headers.get(X_AMZN_TRACE_ID),
+            headers: &named,
+            cause: self.cause.as_deref(),
+        });
+    }
+}
+
+fn on_the_wire(response: &Response<bytes::Bytes>) -> Vec<u8> {
+    let status = response.status();
+    let mut bytes =
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default())
+            .into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(response.body());
+    bytes
+}

@@ -1,0 +1,101 @@
+//! Accepting: never in the way of connections that are being served, and never spinning.
+
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::socket::Socket;
+
+use super::connection::{self, Connection};
+use super::worker::Worker;
+
+/// Pause after an error that would only repeat, such as too many open files.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+/// Pause while `max_connections` are open.
+const SEAT_WAIT: Duration = Duration::from_millis(10);
+/// At most this often an accept error is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// A bound address, as one worker has it.
+#[derive(Debug)]
+pub enum Listener {
+    /// Its own queue, by `SO_REUSEPORT`.
+    Tcp(TcpListener),
+    /// One queue for all workers.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                // A peer that has already gone is noticed by the first read.
+                let _ = socket.set_nodelay(true);
+                Ok((Socket::Tcp(socket), Some(peer.ip().to_canonical())))
+            }
+            Listener::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                Ok((Socket::Unix(socket), None))
+            }
+        }
+    }
+}
+
+/// Accepts until `stop` says otherwise, then serves what is in the queue, and closes the listener.
+pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
+    let mut last_told = None;
+    while !*stop.borrow() {
+        let Some(seat) = worker.take_seat() else {
+            tokio::time::sleep(SEAT_WAIT).await;
+            continue;
+        };
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                let conn = Connection::new(&worker, peer);
+                tokio::task::spawn_local(connection::serve(socket, conn, seat));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                let now = worker.clock.now();
+                if last_told.is_none_or(|told| told + TELL_EVERY <= now) {
+                    last_told = Some(now);
+                    tracing::warn!(%error, "cannot accept connections");
+                }
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            }
+        }
+    }
+    serve_queue(&listener, &worker).await;
+}
+
+/// Connections that the kernel had completed before the listener closes would be reset with it.
+async fn serve_queue(listener: &Listener, worker: &Rc<Worker>) {
+    while let Some(seat) = worker.take_seat() {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = std::future::ready(()) => break,
+        };
+        let Ok((socket, peer)) = accepted else { break };
+        let conn = Connection::new(worker, peer);
+        tokio::task::spawn_local(connection::serve(socket, conn, seat));
+    }
+}
+
+/// Errors of a connection that was gone before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

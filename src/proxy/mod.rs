@@ -1,0 +1,55 @@
+//! The way of a request.
+//!
+//! ```text
+//! listener ─► connection ─► handle ─► identify ─► screen ─► forward ─► (answer) ─► record
+//! ```
+//!
+//! [`handle`] accounts, [`serve`] does. A stage returns a typed value or a [`LocalReply`]; none writes a
+//! response. The record is made exactly once, when the exchange is dropped.
+
+pub mod body;
+pub mod connection;
+pub mod exchange;
+pub mod forward;
+pub mod identify;
+pub mod listener;
+pub mod screen;
+pub mod snapshot;
+pub mod tunnel;
+pub mod upload;
+pub mod wire;
+pub mod worker;
+
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::message::local_reply::LocalReply;
+
+use self::body::Body;
+use self::connection::Connection;
+use self::exchange::Exchange;
+use self::forward::forward;
+use self::identify::identify;
+use self::screen::screen;
+
+/// One exchange, from the head we understood to the last byte we sent.
+pub async fn handle(request: Request<Incoming>, conn: Rc<Connection>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let mut exchange = Exchange::open(parts, &conn);
+    match serve(body, &conn, &mut exchange).await {
+        Ok(response) => exchange.attach(response),
+        Err(reply) => exchange.answer(reply),
+    }
+}
+
+async fn serve(
+    body: Incoming,
+    conn: &Connection,
+    exchange: &mut Exchange,
+) -> Result<Response<forward::Answered>, LocalReply> {
+    let caller = identify(exchange, conn);
+    let passed = screen(exchange)?;
+    forward(body, &caller, passed, conn, exchange).await
+}

@@ -1,0 +1,51 @@
+//! One configuration, prepared for the request path of one worker.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+
+use crate::config::model::{ErrorFormat, Model};
+use crate::message::head::HeadLimits;
+use crate::message::local_reply::ReplyShape;
+
+/// What hyper may buffer of one connection and direction.
+const CONNECTION_BUFFER: usize = 128 * 1024;
+/// Header fields up to which hyper parses without allocating.
+const HYPER_DEFAULT_HEADERS: usize = 100;
+
+/// All an exchange needs of the configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// As resolved.
+    pub model: Arc<Model>,
+    /// How large a head may be.
+    pub head_limits: HeadLimits,
+    /// The shape of local replies.
+    pub reply_shape: ReplyShape,
+    /// How connections are served.
+    pub http1: http1::Builder,
+}
+
+impl Snapshot {
+    /// Prepares a model.
+    pub fn new(model: Arc<Model>) -> Rc<Snapshot> {
+        let listen = &model.listen;
+        let head_limits = HeadLimits {
+            max_uri: listen.max_uri,
+            max_headers: listen.max_headers,
+            max_header_line: listen.max_header_line,
+            max_header_bytes: listen.max_header_bytes,
+        };
+        let reply_shape = match model.errors {
+            ErrorFormat::Json => ReplyShape::Json,
+            ErrorFormat::Problem => ReplyShape::Problem,
+        };
+        let mut http1 = http1::Builder::new();
+        http1.max_buf_size(CONNECTION_BUFFER.max(listen.max_header_bytes + 1024));
+        if listen.max_headers > HYPER_DEFAULT_HEADERS {
+            http1.max_headers(listen.max_headers);
+        }
+        Rc::new(Snapshot { model, head_limits, reply_shape, http1 })
+    }
+}

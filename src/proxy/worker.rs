@@ -1,0 +1,180 @@
+//! A worker: one thread, and all that its exchanges share without a lock.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::alarms::{Alarms, SWEEP_EVERY};
+use crate::clock::Clock;
+use crate::config::model::{IdFormat, Model};
+use crate::message::request_id::RequestId;
+use crate::telemetry::access_line::AccessLine;
+use crate::telemetry::record::Record;
+use crate::telemetry::sink::Lines;
+use crate::upstream::connect::Destination;
+use crate::upstream::pool::Pool;
+
+use super::snapshot::Snapshot;
+
+/// How long a line may wait in a worker's buffer.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+/// How often idle upstream connections and the clock are looked after when nothing else happens.
+const QUIET_SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What one worker's connections share.
+#[derive(Debug)]
+pub struct Worker {
+    /// The worker's reader of time.
+    pub clock: Rc<Clock>,
+    /// The worker's deadlines.
+    pub alarms: Rc<Alarms>,
+    /// Idle connections to the app.
+    pub pool: Rc<Pool>,
+    /// Where request heads are written.
+    pub scratch: RefCell<BytesMut>,
+    snapshot: Rc<Snapshot>,
+    lines: RefCell<(AccessLine, Lines)>,
+    random: RefCell<fastrand::Rng>,
+    seats: Arc<Seats>,
+    connections: Cell<usize>,
+    draining: Cell<bool>,
+    aborting: Cell<bool>,
+}
+
+/// Accepted connections of all workers.
+#[derive(Debug)]
+pub struct Seats {
+    taken: AtomicUsize,
+    max: usize,
+}
+
+impl Seats {
+    /// Room for `max` connections.
+    pub fn new(max: usize) -> Arc<Seats> {
+        Arc::new(Seats { taken: AtomicUsize::new(0), max })
+    }
+}
+
+/// A connection's place among `max_connections`.
+#[derive(Debug)]
+pub struct Seat(Rc<Worker>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.seats.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub fn new(model: &Arc<Model>, destination: Destination, lines: Lines, seats: Arc<Seats>) -> Rc<Worker> {
+        let clock = Rc::new(Clock::start());
+        Rc::new(Worker {
+            alarms: Alarms::new(Rc::clone(&clock)),
+            clock,
+            pool: Rc::new(Pool::new(destination, model.upstream.idle_timeout)),
+            scratch: RefCell::new(BytesMut::new()),
+            snapshot: Snapshot::new(Arc::clone(model)),
+            lines: RefCell::new((AccessLine::default(), lines)),
+            random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
+            seats,
+            connections: Cell::new(0),
+            draining: Cell::new(false),
+            aborting: Cell::new(false),
+        })
+    }
+
+    /// The configuration for one exchange.
+    pub fn snapshot(&self) -> Rc<Snapshot> {
+        Rc::clone(&self.snapshot)
+    }
+
+    /// A place for one more connection, if there is one.
+    pub fn take_seat(self: &Rc<Worker>) -> Option<Seat> {
+        let taken = self.seats.taken.fetch_add(1, Ordering::Relaxed);
+        if taken >= self.seats.max {
+            self.seats.taken.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        self.connections.set(self.connections.get() + 1);
+        Some(Seat(Rc::clone(self)))
+    }
+
+    /// Connections of this worker.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// A new request id.
+    pub fn new_id(&self, format: IdFormat) -> RequestId {
+        let random = self.random.borrow_mut().u128(..);
+        match format {
+            IdFormat::Uuid4 => RequestId::uuid4(random),
+            IdFormat::Uuid7 => RequestId::uuid7(self.clock.unix_nanos(self.clock.recent()), random),
+        }
+    }
+
+    /// A key to mask a WebSocket frame with.
+    pub fn new_mask(&self) -> [u8; 4] {
+        self.random.borrow_mut().u32(..).to_ne_bytes()
+    }
+
+    /// Writes a record.
+    pub fn record(&self, record: &Record<'_>) {
+        let (line, lines) = &mut *self.lines.borrow_mut();
+        lines.push(|out| line.encode(record, out));
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Whether exchanges are being cut off.
+    pub fn is_aborting(&self) -> bool {
+        self.aborting.get()
+    }
+
+    /// What ends from now on was cut off by us.
+    pub fn abort(&self) {
+        self.aborting.set(true);
+    }
+
+    /// Lets every connection end at the next opportunity.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.alarms.wake_all();
+    }
+
+    /// Looks after deadlines, buffers and idle connections for as long as the worker lives.
+    pub async fn keep_house(&self) {
+        let mut last_flush = self.clock.now();
+        let mut last_quiet = last_flush;
+        loop {
+            let busy = self.alarms.any_armed();
+            tokio::time::sleep(if busy { SWEEP_EVERY } else { FLUSH_EVERY }).await;
+            self.alarms.sweep();
+            let now = self.clock.recent();
+            if last_flush + FLUSH_EVERY <= now {
+                last_flush = now;
+                self.lines.borrow_mut().1.flush();
+            }
+            if last_quiet + QUIET_SWEEP_EVERY <= now {
+                last_quiet = now;
+                self.clock.reanchor();
+                self.pool.sweep(now);
+            }
+        }
+    }
+
+    /// Hands over the last lines.
+    pub fn flush(&self) {
+        self.lines.borrow_mut().1.flush();
+    }
+}

@@ -1,0 +1,205 @@
+//! Where record lines go: a buffer per worker, a queue, and one thread that writes.
+//!
+//! Invariant: a worker never waits for the sink. A sink that stalls fills its queue, then whole buffers are
+//! dropped and their lines counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A worker's buffer is handed over when it holds this much, or when the timer says so.
+const FLUSH_AT_BYTES: usize = 64 * 1024;
+/// Buffers that may wait for the writer.
+const QUEUE_BUFFERS: usize = 32;
+/// How often the writer looks whether it should say that lines were dropped.
+const DROP_REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Where lines are written.
+#[derive(Debug)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to a file, which is opened again when another one has its name.
+    File(PathBuf),
+}
+
+/// The writing end, owned by the process.
+#[derive(Debug)]
+pub struct Sink {
+    sender: SyncSender<Buffer>,
+    dropped: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl Sink {
+    /// Starts the writer. A file that cannot be opened is an error now rather than a surprise later; a named
+    /// pipe is opened by the writer, because opening waits for its reader.
+    pub fn start(output: Output) -> io::Result<Sink> {
+        if let Output::File(path) = &output
+            && !is_pipe(path)
+        {
+            open(path)?;
+        }
+        let (sender, receiver) = sync_channel(QUEUE_BUFFERS);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer { output, file: None, dropped: Arc::clone(&dropped), reported: 0 };
+        let thread =
+            std::thread::Builder::new().name("records".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Sink { sender, dropped, thread })
+    }
+
+    /// A worker's end.
+    pub fn lines(&self) -> Lines {
+        Lines {
+            sender: Some(self.sender.clone()),
+            dropped: Arc::clone(&self.dropped),
+            bytes: Vec::new(),
+            lines: 0,
+        }
+    }
+
+    /// Waits until all that was handed over is written, but no longer than `patience`: a stalled sink cannot hold
+    /// up the process's end. Call it when every [`Lines`] is gone.
+    pub fn close(self, patience: Duration) {
+        drop(self.sender);
+        let waited = std::time::Instant::now();
+        while !self.thread.is_finished() && waited.elapsed() < patience {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A worker's buffer of lines.
+#[derive(Debug)]
+pub struct Lines {
+    sender: Option<SyncSender<Buffer>>,
+    dropped: Arc<AtomicU64>,
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl Lines {
+    /// Lines that go nowhere.
+    pub fn off() -> Lines {
+        Lines { sender: None, dropped: Arc::default(), bytes: Vec::new(), lines: 0 }
+    }
+
+    /// Appends what `encode` writes, one line.
+    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        if self.sender.is_none() {
+            return;
+        }
+        encode(&mut self.bytes);
+        self.lines += 1;
+        if self.bytes.len() >= FLUSH_AT_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Hands over what there is.
+    pub fn flush(&mut self) {
+        let Some(sender) = &self.sender else { return };
+        if self.lines == 0 {
+            return;
+        }
+        let room = self.bytes.len().next_power_of_two().min(FLUSH_AT_BYTES * 2);
+        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(room));
+        let lines = std::mem::take(&mut self.lines);
+        if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
+            sender.try_send(Buffer { bytes, lines })
+        {
+            self.dropped.fetch_add(buffer.lines, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+struct Writer {
+    output: Output,
+    file: Option<File>,
+    dropped: Arc<AtomicU64>,
+    reported: u64,
+}
+
+impl Writer {
+    fn run(mut self, receiver: &Receiver<Buffer>) {
+        loop {
+            match receiver.recv_timeout(DROP_REPORT_EVERY) {
+                Ok(buffer) => {
+                    if let Err(error) = self.write(&buffer.bytes) {
+                        let before = self.dropped.fetch_add(buffer.lines, Ordering::Relaxed);
+                        if before == self.reported {
+                            tracing::warn!(%error, "records cannot be written and are dropped");
+                        }
+                        self.file = None;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.report_dropped(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.report_dropped();
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &self.output {
+            Output::Stdout => write_and_flush(&mut io::stdout().lock(), bytes),
+            Output::Stderr => write_and_flush(&mut io::stderr().lock(), bytes),
+            Output::File(path) => {
+                if self.file.as_ref().is_none_or(|file| was_rotated(file, path)) {
+                    self.file = Some(open(path)?);
+                }
+                self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+            }
+        }
+    }
+
+    fn report_dropped(&mut self) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > self.reported {
+            tracing::warn!(records = dropped - self.reported, total = dropped, "records were dropped");
+            self.reported = dropped;
+        }
+    }
+}
+
+fn write_and_flush(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    output.write_all(bytes)?;
+    output.flush()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Whether the name leads to another file than the one that is open, or to none.
+fn was_rotated(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => open.dev() != named.dev() || open.ino() != named.ino(),
+        _ => true,
+    }
+}

@@ -1,0 +1,207 @@
+//! The body of the app's answer, decoded, and the end of its connection's turn.
+//!
+//! Invariant: a body that broke off ends in an error, never in an end; a connection goes back to the pool only if
+//! request and answer both ended where they said they would.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+
+use super::call::Call;
+use super::fault::{UploadFault, UpstreamFault};
+use super::pool::Pool;
+use super::response_head::AnswerFraming;
+use crate::clock::Clock;
+use crate::message::chunked::{Chunked, Piece};
+
+/// Trailers that must not be believed late (RFC 9110 section 6.5.1).
+const NO_TRAILERS: [HeaderName; 12] = [
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::CONNECTION,
+    header::TRAILER,
+    header::CONTENT_ENCODING,
+    header::CONTENT_TYPE,
+    header::CONTENT_RANGE,
+    header::AUTHORIZATION,
+    header::SET_COOKIE,
+    header::CACHE_CONTROL,
+    header::WWW_AUTHENTICATE,
+];
+
+#[derive(Debug)]
+enum Decoder {
+    Length(u64),
+    Chunked(Box<Chunked>),
+    UntilClose,
+    Over,
+}
+
+/// A body on its way from the app.
+#[derive(Debug)]
+pub struct Answer<B> {
+    call: Option<Call<B>>,
+    decoder: Decoder,
+    keep_alive: bool,
+    pool: Rc<Pool>,
+    clock: Rc<Clock>,
+    decoded: VecDeque<Frame<Bytes>>,
+}
+
+impl<B> Answer<B>
+where
+    B: Body<Data = Bytes, Error = UploadFault> + Unpin,
+{
+    /// The body behind a head that [`Call::poll_head`] gave. Fails if more has already come than it may have.
+    pub fn new(
+        call: Call<B>,
+        framing: AnswerFraming,
+        keep_alive: bool,
+        pool: Rc<Pool>,
+        clock: Rc<Clock>,
+    ) -> Result<Answer<B>, UpstreamFault> {
+        let arrived = call.connection.inbox.len() as u64;
+        let decoder = match framing {
+            AnswerFraming::None => Decoder::Length(0),
+            AnswerFraming::Length(length) => Decoder::Length(length),
+            AnswerFraming::Chunked => Decoder::Chunked(Box::default()),
+            AnswerFraming::UntilClose => Decoder::UntilClose,
+        };
+        if matches!(decoder, Decoder::Length(length) if arrived > length) {
+            return Err(UpstreamFault::Malformed("more bytes than the answer's length"));
+        }
+        let mut answer =
+            Answer { call: Some(call), decoder, keep_alive, pool, clock, decoded: VecDeque::new() };
+        answer.end_if_over();
+        Ok(answer)
+    }
+
+    /// Whether all of it was handed on.
+    pub fn is_over(&self) -> bool {
+        matches!(self.decoder, Decoder::Over) && self.decoded.is_empty()
+    }
+
+    /// As [`Body::size_hint`].
+    pub fn size_hint(&self) -> SizeHint {
+        match self.decoder {
+            Decoder::Length(length) => SizeHint::with_exact(length),
+            Decoder::Over => SizeHint::with_exact(0),
+            Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::default(),
+        }
+    }
+
+    /// As [`Body::poll_frame`]: the next piece of content, or the trailers.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        loop {
+            if let Some(frame) = self.decoded.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            let Some(call) = &mut self.call else { return Poll::Ready(None) };
+            call.poll_send(cx)?;
+            if !call.connection.inbox.is_empty() {
+                self.decode()?;
+                self.end_if_over();
+                continue;
+            }
+            let Call { receiving, connection, .. } = call;
+            let end = match ready!(receiving.poll_read(connection, cx)) {
+                Ok(0) if matches!(self.decoder, Decoder::UntilClose) => {
+                    self.decoder = Decoder::Over;
+                    self.call = None;
+                    continue;
+                }
+                Ok(0) => io::Error::from(io::ErrorKind::UnexpectedEof),
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            self.call = None;
+            return Poll::Ready(Some(Err(UpstreamFault::Cut(end))));
+        }
+    }
+
+    /// Decodes all that has arrived.
+    fn decode(&mut self) -> Result<(), UpstreamFault> {
+        let Some(call) = &mut self.call else { return Ok(()) };
+        let inbox = &mut call.connection.inbox;
+        match &mut self.decoder {
+            Decoder::Length(remaining) => {
+                if inbox.len() as u64 > *remaining {
+                    return Err(UpstreamFault::Malformed("more bytes than the answer's length"));
+                }
+                *remaining -= inbox.len() as u64;
+                self.decoded.push_back(Frame::data(inbox.split().freeze()));
+            }
+            Decoder::UntilClose => self.decoded.push_back(Frame::data(inbox.split().freeze())),
+            Decoder::Chunked(chunked) => {
+                while !inbox.is_empty() {
+                    let piece =
+                        chunked.next(inbox).map_err(|_| UpstreamFault::Malformed("a broken chunk"))?;
+                    match piece {
+                        Piece::Framing(len) => inbox.advance(len),
+                        Piece::Data(len) => self.decoded.push_back(Frame::data(inbox.split_to(len).freeze())),
+                        Piece::End(len) => {
+                            inbox.advance(len);
+                            if !inbox.is_empty() {
+                                return Err(UpstreamFault::Malformed("bytes after the last chunk"));
+                            }
+                            let trailers = parse_trailers(chunked.trailers())?;
+                            if !trailers.is_empty() {
+                                self.decoded.push_back(Frame::trailers(trailers));
+                            }
+                            self.decoder = Decoder::Over;
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            Decoder::Over => {}
+        }
+        Ok(())
+    }
+
+    /// Once the last byte is decoded, gives the connection back, or closes it.
+    fn end_if_over(&mut self) {
+        if matches!(self.decoder, Decoder::Length(0)) {
+            self.decoder = Decoder::Over;
+        }
+        if !matches!(self.decoder, Decoder::Over) {
+            return;
+        }
+        if let Some(call) = self.call.take()
+            && self.keep_alive
+            && call.sent_whole()
+            && call.connection.inbox.is_empty()
+        {
+            self.pool.put(call.connection, self.clock.recent());
+        }
+    }
+}
+
+fn parse_trailers(lines: &[u8]) -> Result<HeaderMap, UpstreamFault> {
+    let mut trailers = HeaderMap::new();
+    if lines.is_empty() {
+        return Ok(trailers);
+    }
+    let malformed = UpstreamFault::Malformed("a trailer is malformed");
+    let block = [lines, b"\r\n"].concat();
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&block, &mut fields) else {
+        return Err(malformed);
+    };
+    for field in fields {
+        match (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value)) {
+            (Ok(name), Ok(value)) if !NO_TRAILERS.contains(&name) => {
+                trailers.append(name, value);
+            }
+            (Ok(_), Ok(_)) => {}
+            _ => return Err(malformed),
+        }
+    }
+    Ok(trailers)
+}

@@ -1,0 +1,168 @@
+//! One request on one connection, until the head of its answer is there.
+
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use tokio::io::AsyncReadExt;
+
+use super::fault::{UploadFault, UpstreamFault};
+use super::outgoing::{Outgoing, SendFault};
+use super::pool::Connection;
+use super::response_head::{AnswerHead, AnswerScan, Asked};
+use crate::alarms::Alarm;
+use crate::socket::Socket;
+
+/// First read of an answer; most answers fit.
+const FIRST_READ: usize = 8 * 1024;
+/// What one read may grow to while the app sends faster than we read.
+const LARGEST_READ: usize = 128 * 1024;
+
+/// A request being sent and its answer being awaited, at the same time: an app may answer early.
+#[derive(Debug)]
+pub struct Call<B> {
+    pub(super) connection: Connection,
+    pub(super) outgoing: Outgoing<B>,
+    pub(super) receiving: Receiving,
+    scan: AnswerScan,
+    asked: Asked,
+    deadline: Alarm,
+    patience: Duration,
+    /// Writing failed; the answer may be there all the same.
+    send_error: Option<io::Error>,
+    send_done: bool,
+    answered: bool,
+}
+
+impl<B> Call<B>
+where
+    B: Body<Data = Bytes, Error = UploadFault> + Unpin,
+{
+    /// Nothing is sent yet. `patience` counts from the last byte that could be written to the answer's head.
+    pub fn new(
+        connection: Connection,
+        outgoing: Outgoing<B>,
+        asked: Asked,
+        deadline: Alarm,
+        patience: Duration,
+    ) -> Call<B> {
+        deadline.set_after(patience);
+        Call {
+            connection,
+            outgoing,
+            receiving: Receiving { next_read: FIRST_READ },
+            scan: AnswerScan::default(),
+            asked,
+            deadline,
+            patience,
+            send_error: None,
+            send_done: false,
+            answered: false,
+        }
+    }
+
+    /// Sends, and waits for the judged head of the answer.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, UpstreamFault>> {
+        self.poll_send(cx)?;
+        loop {
+            if !self.connection.inbox.is_empty() {
+                self.answered = true;
+                if let Some(head) = self.scan.take(&mut self.connection.inbox, self.asked)? {
+                    self.deadline.clear();
+                    return Poll::Ready(Ok(head));
+                }
+            }
+            if self.deadline.poll(cx).is_ready() {
+                return Poll::Ready(Err(UpstreamFault::Timeout));
+            }
+            match ready!(self.receiving.poll_read(&mut self.connection, cx)) {
+                Ok(0) => return Poll::Ready(Err(self.ended(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(self.ended(error))),
+            }
+        }
+    }
+
+    /// Goes on sending the body. A write error is kept: an app that refuses a body closes, but its answer
+    /// may be waiting to be read.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
+        if self.send_done {
+            return Ok(());
+        }
+        let before = self.outgoing.written();
+        match self.outgoing.poll_send(&mut self.connection.socket, cx) {
+            Poll::Ready(Ok(())) => self.send_done = true,
+            Poll::Ready(Err(SendFault::Upload(fault))) => return Err(UpstreamFault::Upload(fault)),
+            Poll::Ready(Err(SendFault::Socket(error))) => {
+                self.send_error = Some(error);
+                self.send_done = true;
+            }
+            Poll::Pending => {}
+        }
+        if self.outgoing.written() != before && self.deadline.is_set() {
+            self.deadline.set_after(self.patience);
+        }
+        Ok(())
+    }
+
+    /// Whether the request was written whole.
+    pub(super) fn sent_whole(&self) -> bool {
+        self.send_error.is_none() && self.outgoing.is_done()
+    }
+
+    /// The request, if it may be written again on another connection: when no byte of it was written, or
+    /// when it is `repeatable`, has no body, and no byte of an answer came.
+    pub fn into_unanswered(self, repeatable: bool) -> Option<(Outgoing<B>, Alarm)> {
+        let Call { mut outgoing, deadline, answered, .. } = self;
+        let untouched = outgoing.written() == 0;
+        if answered || !(untouched || (repeatable && outgoing.is_bodiless())) {
+            return None;
+        }
+        outgoing.rewind();
+        Some((outgoing, deadline))
+    }
+
+    /// Whether no byte of the request was written.
+    pub fn is_unwritten(&self) -> bool {
+        self.outgoing.written() == 0
+    }
+
+    /// The socket, with what was read past the head, for a tunnel.
+    pub fn into_tunnel(self) -> (Socket, BytesMut) {
+        (self.connection.socket, self.connection.inbox)
+    }
+
+    fn ended(&mut self, error: io::Error) -> UpstreamFault {
+        let error = self.send_error.take().unwrap_or(error);
+        if self.answered { UpstreamFault::Cut(error) } else { UpstreamFault::Died(error) }
+    }
+}
+
+/// Reads of an answer, growing while they are filled.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    next_read: usize,
+}
+
+impl Receiving {
+    /// Reads once into the connection's inbox. `Ok(0)` is the end of the stream.
+    pub(super) fn poll_read(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Connection { socket, inbox, .. } = connection;
+        if inbox.capacity() - inbox.len() < self.next_read / 2 {
+            inbox.reserve(self.next_read);
+        }
+        let room = inbox.capacity() - inbox.len();
+        let read = ready!(std::future::Future::poll(pin!(socket.read_buf(inbox)), cx))?;
+        if read == room && self.next_read < LARGEST_READ {
+            self.next_read *= 2;
+        }
+        Poll::Ready(Ok(read))
+    }
+}

@@ -1,0 +1,94 @@
+//! Idle connections of one worker to the app: last in, first out, no lock.
+//!
+//! Invariant: a connection taken out was idle for less than `idle_timeout`, and neither closed nor spoken on by the
+//! app, as far as the kernel knew at that moment.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::connect::Destination;
+use crate::clock::Tick;
+use crate::socket::Socket;
+
+/// A connection to the app between two requests, or in one.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub socket: Socket,
+    /// What was read and not yet used; empty between requests.
+    pub inbox: BytesMut,
+    /// Whether it has carried a request before.
+    pub reused: bool,
+}
+
+impl Connection {
+    /// A new one.
+    pub fn new(socket: Socket) -> Connection {
+        Connection { socket, inbox: BytesMut::new(), reused: false }
+    }
+
+    /// Whether nothing came while nobody asked. An idle connection with something to read was closed, or is
+    /// out of step.
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.socket).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+}
+
+/// The idle connections, and where to make new ones.
+#[derive(Debug)]
+pub struct Pool {
+    /// Where the app is.
+    pub destination: Destination,
+    idle_timeout: Duration,
+    idle: RefCell<Vec<(Tick, Connection)>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(destination: Destination, idle_timeout: Duration) -> Pool {
+        Pool { destination, idle_timeout, idle: RefCell::new(Vec::new()) }
+    }
+
+    /// The connection that was used last, if it is still good.
+    pub fn take(&self, now: Tick) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some((since, mut connection)) = idle.pop() {
+            if since + self.idle_timeout <= now {
+                // All others have been idle for longer.
+                idle.clear();
+                return None;
+            }
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Puts a connection back after an exchange that ended in step.
+    pub fn put(&self, mut connection: Connection, now: Tick) {
+        debug_assert!(connection.inbox.is_empty());
+        if connection.inbox.capacity() > MAX_IDLE_BUFFER {
+            connection.inbox = BytesMut::new();
+        }
+        connection.reused = true;
+        self.idle.borrow_mut().push((now, connection));
+    }
+
+    /// Closes what has been idle for too long.
+    pub fn sweep(&self, now: Tick) {
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.partition_point(|(since, _)| *since + self.idle_timeout <= now);
+        idle.drain(..kept);
+    }
+}
+
+/// Buffer that an idle connection may keep.
+const MAX_IDLE_BUFFER: usize = 16 * 1024;

@@ -1,0 +1,28 @@
+//! What the scenarios stand on: tollgate as the real binary on a free port, an upstream that
+//! follows a script byte by byte, clients that send raw bytes, and the real Gunicorn.
+//!
+//! Everything is a plain thread and a blocking socket. Waiting is always for a thing, with one
+//! generous limit ([`PATIENCE`]) after which the test fails and says what it was waiting for.
+
+pub mod app;
+pub mod client;
+pub mod journal;
+pub mod origin;
+pub mod process;
+pub mod scratch;
+mod selftest;
+pub mod socket;
+pub mod tollgate;
+pub mod websocket;
+pub mod wire;
+
+use std::time::Duration;
+
+/// How long anything may take before a test gives up. No test passes or fails by a time below it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub use app::{Binding, Gunicorn, WorkerClass};
+pub use client::Client;
+pub use origin::{Origin, Peer};
+pub use tollgate::{Setup, Tollgate};
+pub use wire::{Ending, Framing};

@@ -1,0 +1,91 @@
+//! A connected stream, TCP or Unix, and the addresses of both, written as tollgate writes them.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// A connected stream.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Connects to `host:port` or `unix:/path`.
+    pub fn connect(address: &str) -> io::Result<Socket> {
+        match address.strip_prefix("unix:") {
+            Some(path) => UnixStream::connect(path).map(Socket::Unix),
+            None => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Ok(Socket::Tcp(stream))
+            }
+        }
+    }
+
+    /// How long one read or write may take.
+    pub fn set_timeout(&self, limit: Option<Duration>) {
+        match self {
+            Socket::Tcp(stream) => {
+                stream.set_read_timeout(limit).unwrap();
+                stream.set_write_timeout(limit).unwrap();
+            }
+            Socket::Unix(stream) => {
+                stream.set_read_timeout(limit).unwrap();
+                stream.set_write_timeout(limit).unwrap();
+            }
+        }
+    }
+
+    /// Ends our direction, or both.
+    pub fn shutdown(&self, how: Shutdown) {
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(how),
+            Socket::Unix(stream) => stream.shutdown(how),
+        };
+    }
+
+    /// Closes with a reset: the peer's next read fails instead of ending.
+    pub fn reset(self) {
+        if let Socket::Tcp(stream) = &self {
+            SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    }
+
+    /// Whether bytes, or the end, wait to be read.
+    pub fn peeked(&self) -> bool {
+        let Socket::Tcp(stream) = self else { panic!("only TCP can be peeked") };
+        stream.set_nonblocking(true).unwrap();
+        let waits = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        waits
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(buffer),
+            Socket::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write(bytes),
+            Socket::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! tollgate as operators run it: the real binary, a configuration file, signals, its two outputs.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::PATIENCE;
+use super::client::Client;
+use super::process::{Process, command};
+use super::scratch::Scratch;
+
+/// The binary under test.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_tollgate"))
+}
+
+/// A configuration in the making: one worker, a free port on the loopback, one upstream.
+#[derive(Debug)]
+pub struct Setup {
+    address: String,
+    listen: String,
+    upstream_address: String,
+    upstream: String,
+    tables: String,
+    workers: usize,
+    scratch: Scratch,
+}
+
+impl Setup {
+    /// In front of this upstream address.
+    pub fn before(upstream: &str) -> Setup {
+        Setup {
+            address: "\"127.0.0.1:0\"".to_owned(),
+            listen: String::new(),
+            upstream_address: upstream.to_owned(),
+            upstream: String::new(),
+            tables: String::new(),
+            workers: 1,
+            scratch: Scratch::new(),
+        }
+    }
+
+    /// The value of `[listen] address`, as TOML.
+    pub fn address(mut self, value: impl Into<String>) -> Setup {
+        self.address = value.into();
+        self
+    }
+
+    /// Further lines of `[listen]`.
+    pub fn listen(mut self, lines: &str) -> Setup {
+        self.listen.push_str(lines);
+        self.listen.push('\n');
+        self
+    }
+
+    /// Further lines of `[upstream]`.
+    pub fn upstream(mut self, lines: &str) -> Setup {
+        self.upstream.push_str(lines);
+        self.upstream.push('\n');
+        self
+    }
+
+    /// Further tables.
+    pub fn table(mut self, lines: &str) -> Setup {
+        self.tables.push_str(lines);
+        self.tables.push('\n');
+        self
+    }
+
+    /// How many workers.
+    pub fn workers(mut self, count: usize) -> Setup {
+        self.workers = count;
+        self
+    }
+
+    /// The path of a file that lives as long as this tollgate.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.file(name)
+    }
+
+    /// The configuration's text.
+    pub fn text(&self) -> String {
+        format!(
+            "[listen]\naddress = {}\n{}\n[upstream]\naddress = \"{}\"\n{}\n{}",
+            self.address, self.listen, self.upstream_address, self.upstream, self.tables
+        )
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn(self) -> Tollgate {
+        let config = self.scratch.file("tollgate.toml");
+        std::fs::write(&config, self.text()).unwrap();
+        let mut command = command(binary());
+        command.args(["run", "--config"]).arg(&config);
+        command.args(["--workers", &self.workers.to_string()]);
+        command.env_remove("RUST_LOG").current_dir(self.scratch.path());
+        let process = Process::start("tollgate", command);
+        Tollgate { process, addresses: Vec::new(), _scratch: self.scratch }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(self) -> Tollgate {
+        let mut tollgate = self.spawn();
+        tollgate.wait_until_ready();
+        tollgate
+    }
+}
+
+/// A running tollgate.
+#[derive(Debug)]
+pub struct Tollgate {
+    /// The process.
+    pub process: Process,
+    addresses: Vec<String>,
+    _scratch: Scratch,
+}
+
+impl Tollgate {
+    /// With defaults, in front of this upstream address.
+    pub fn before(upstream: &str) -> Tollgate {
+        Setup::before(upstream).start()
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.happened("ready") {
+            if let Some(status) = self.process.ended() {
+                panic!("tollgate ended with {status} before it was ready:\n{}", self.process.said());
+            }
+            assert!(Instant::now() < deadline, "tollgate is not ready:\n{}", self.process.said());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let bound = self.events().into_iter().filter(|event| event["message"] == "listening");
+        self.addresses = bound.map(|event| event["address"].as_str().unwrap().to_owned()).collect();
+        self.addresses.sort();
+        self.addresses.dedup();
+        assert!(!self.addresses.is_empty(), "ready, and listens nowhere:\n{}", self.process.said());
+    }
+
+    /// The first address, `host:port` or `unix:/path`.
+    pub fn address(&self) -> &str {
+        &self.addresses[0]
+    }
+
+    /// All addresses, sorted.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// A new connection.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// Lifecycle events so far. What `run` says about its configuration is text, for people.
+    pub fn events(&self) -> Vec<Value> {
+        let parse =
+            |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("not a JSON event: {line}"));
+        self.process.stderr.all().iter().filter(|line| line.starts_with('{')).map(parse).collect()
+    }
+
+    fn happened(&self, message: &str) -> bool {
+        self.process.stderr.all().iter().any(|line| is_event(line, message))
+    }
+
+    /// Waits for a lifecycle event.
+    pub fn wait_for_event(&self, message: &str) -> Value {
+        let found = self.process.stderr.wait(|lines| {
+            lines.iter().find(|line| is_event(line, message)).map(|line| serde_json::from_str(line))
+        });
+        let found = found.unwrap_or_else(|| panic!("no event `{message}`:\n{}", self.process.said()));
+        found.unwrap()
+    }
+
+    /// Records so far; a line that is not one JSON object is a panic.
+    pub fn records(&self) -> Vec<Value> {
+        self.process.stdout.all().iter().map(|line| parse_record(line)).collect()
+    }
+
+    /// Waits for a record that `matches`.
+    pub fn wait_for_record(&self, matches: impl Fn(&Value) -> bool) -> Value {
+        let found = self
+            .process
+            .stdout
+            .wait(|lines| lines.iter().map(|line| parse_record(line)).find(|record| matches(record)));
+        found.unwrap_or_else(|| panic!("no such record among:\n{:#?}", self.records()))
+    }
+
+    /// Waits for the record of the request with this path.
+    pub fn record_of(&self, path: &str) -> Value {
+        self.wait_for_record(|record| record["path"] == path)
+    }
+
+    /// Waits until there are this many records.
+    pub fn wait_for_records(&self, count: usize) -> Vec<Value> {
+        let found = self.process.stdout.wait(|lines| (lines.len() >= count).then_some(()));
+        assert!(found.is_some(), "waited in vain for {count} records: {:#?}", self.records());
+        self.records()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Sends SIGTERM, waits for the end, returns the exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.terminate();
+        self.process.wait()
+    }
+
+    /// Stops it and returns all its records: none can come later.
+    pub fn final_records(mut self) -> Vec<Value> {
+        assert_eq!(self.stop(), 0, "the drain failed:\n{}", self.process.said());
+        self.process.wait_for_output();
+        self.records()
+    }
+
+    /// The most memory it ever had resident, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        self.process.memory_kib("VmHWM")
+    }
+}
+
+fn is_event(line: &str, message: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|event| event["message"] == message)
+}
+
+fn parse_record(line: &str) -> Value {
+    let record: Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("not a JSON record ({error}): {line}"));
+    assert!(record.is_object(), "not an object: {line}");
+    record
+}

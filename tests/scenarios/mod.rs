@@ -1,0 +1,42 @@
+//! What tollgate promises, one file a feature.
+
+mod accept;
+mod answers;
+mod bodies;
+mod drain;
+mod expect;
+mod forwarded;
+mod framing;
+mod gunicorn;
+mod hop_by_hop;
+mod keepalive;
+mod limits;
+mod local_replies;
+mod pool;
+mod record;
+mod request_id;
+mod routes;
+mod startup;
+mod streaming;
+mod timeouts;
+mod truncation;
+mod tunnel;
+
+use crate::harness::{Origin, Peer};
+
+/// Answers every request with its own target as the body.
+fn echo_target(mut peer: Peer) {
+    while let Some(request) = peer.request() {
+        peer.send(ok(&request.target));
+    }
+}
+
+/// An upstream of [`echo_target`].
+fn echoing() -> Origin {
+    Origin::start(echo_target)
+}
+
+/// A plain answer with this body.
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
