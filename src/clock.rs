@@ -39,11 +39,8 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Clock {
-        let clock = Clock {
-            origin: Instant::now(),
-            unix_nanos_at_origin: Cell::new(0),
-            recent: Cell::new(Tick(0)),
-        };
+        let clock =
+            Clock { origin: Instant::now(), unix_nanos_at_origin: Cell::new(0), recent: Cell::new(Tick(0)) };
         clock.reanchor();
         clock
     }

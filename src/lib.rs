@@ -20,3 +20,5 @@ pub mod upstream;
 pub mod proxy;
 
 pub mod daemon;
+
+pub mod cli;

@@ -46,7 +46,9 @@ impl std::error::Error for StartError {}
 fn listen_help(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "stop the process that has it, or choose another `[listen] address`",
-        io::ErrorKind::PermissionDenied => "choose a port above 1023 or a writable directory, or grant the right",
+        io::ErrorKind::PermissionDenied => {
+            "choose a port above 1023 or a writable directory, or grant the right"
+        }
         io::ErrorKind::AddrNotAvailable => "choose an address of this host, or `0.0.0.0` for all of them",
         _ => "choose another `[listen] address`",
     }

@@ -111,7 +111,7 @@ impl HeadScan {
         loop {
             let Some(found) = memchr2(b'\r', b'\n', &bytes[self.searched..]) else {
                 self.searched = bytes.len();
-                self.check_unfinished_line(bytes.len(), limits)?;
+                self.check_unfinished_line(bytes, limits)?;
                 return Ok(None);
             };
             let end = self.searched + found;
@@ -121,7 +121,7 @@ impl HeadScan {
             match bytes.get(end + 1) {
                 None => {
                     self.searched = end;
-                    self.check_unfinished_line(bytes.len(), limits)?;
+                    self.check_unfinished_line(bytes, limits)?;
                     return Ok(None);
                 }
                 Some(b'\n') => {}
@@ -154,9 +154,14 @@ impl HeadScan {
         arrived > self.empty_lines * 2
     }
 
-    fn check_unfinished_line(&self, arrived: usize, limits: &HeadLimits) -> Result<(), HeadFault> {
+    fn check_unfinished_line(&self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadFault> {
+        let arrived = bytes.len();
         let line = arrived - self.line_start;
         if !self.request_line_seen {
+            // A TLS handshake on a plain port has no line end to wait for.
+            if bytes.get(self.line_start).is_some_and(|first| first.is_ascii_control() && *first != b'\r') {
+                return Err(BadRequest::RequestLine.into());
+            }
             if line > limits.max_uri + REQUEST_LINE_OVERHEAD {
                 return Err(HeadFault::UriTooLong);
             }

@@ -44,10 +44,10 @@ impl ConnectionOptions {
             self.close = true;
         } else if token.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
-        } else if let Ok(name) = HeaderName::from_bytes(token) {
-            if !is_protected(&name) {
-                self.nominated.push(name);
-            }
+        } else if let Ok(name) = HeaderName::from_bytes(token)
+            && !is_protected(&name)
+        {
+            self.nominated.push(name);
         }
     }
 }

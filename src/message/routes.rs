@@ -42,6 +42,7 @@ pub struct Duplicate {
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
+    /// Sorted by route.
     patterns: Vec<(Pattern, u32)>,
     tree: Tree,
 }
@@ -52,11 +53,7 @@ impl RouteTable {
         let mut tree = Tree::default();
         let everything = Pattern::everything();
         tree.insert(&everything, None, 0, 0);
-        RouteTable {
-            routes: vec![Arc::new(route)],
-            patterns: vec![(everything, 0)],
-            tree,
-        }
+        RouteTable { routes: vec![Arc::new(route)], patterns: vec![(everything, 0)], tree }
     }
 
     /// A table of these patterns, each with the place of its route in `routes`.
@@ -81,11 +78,7 @@ impl RouteTable {
             let methods = if named.is_empty() { &every[..] } else { &named };
             for method in methods {
                 if let Some(first) = tree.insert(&pattern, method.clone(), route, place) {
-                    duplicates.push(Duplicate {
-                        first,
-                        second: place,
-                        method: method.clone(),
-                    });
+                    duplicates.push(Duplicate { first, second: place, method: method.clone() });
                 }
             }
             kept.push((pattern, route));
@@ -93,11 +86,8 @@ impl RouteTable {
         if !duplicates.is_empty() {
             return Err(duplicates);
         }
-        Ok(RouteTable {
-            routes,
-            patterns: kept,
-            tree,
-        })
+        kept.sort_by_key(|(_, route)| *route);
+        Ok(RouteTable { routes, patterns: kept, tree })
     }
 
     /// The route of a request, by its method and its normalized path.
@@ -120,10 +110,9 @@ impl RouteTable {
 
     /// The patterns of the route at this place, in the order they were written.
     pub fn patterns(&self, route: usize) -> impl Iterator<Item = &Pattern> {
-        self.patterns
-            .iter()
-            .filter(move |(_, owner)| *owner as usize == route)
-            .map(|(pattern, _)| pattern)
+        let start = self.patterns.partition_point(|(_, owner)| (*owner as usize) < route);
+        let of_route = self.patterns[start..].iter();
+        of_route.take_while(move |(_, owner)| *owner as usize == route).map(|(pattern, _)| pattern)
     }
 }
 

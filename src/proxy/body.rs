@@ -91,10 +91,10 @@ impl Drop for Body {
     /// Hyper drops a body when it has all of it, or when the client has left.
     fn drop(&mut self) {
         let over = http_body::Body::is_end_stream(self);
-        if let Some(exchange) = self.exchange.take() {
-            if over {
-                exchange.end_when_flushed();
-            }
+        if let Some(exchange) = self.exchange.take()
+            && over
+        {
+            exchange.end_when_flushed();
         }
     }
 }

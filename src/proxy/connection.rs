@@ -127,7 +127,8 @@ async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (S
     let stop = poll_fn(|cx| driver.poll(cx)).await;
     alarm.clear();
     let parts = driver.http1.into_parts();
-    debug_assert!(parts.read_buf.is_empty());
+    // What hyper could not parse.
+    conn.wire.put_back(&parts.read_buf);
     (stop, parts.io.into_inner().into_socket())
 }
 

@@ -77,7 +77,8 @@ impl Exchange {
 
     /// Begins, and ends with a reply, for a head that was refused.
     pub fn refused(head: &[u8], conn: &Rc<Connection>) -> Box<Exchange> {
-        let line = head.trim_ascii_start().split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
+        let line =
+            head.trim_ascii_start().split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
         let mut words = line.split(|byte| *byte == b' ');
         let method = words.next().unwrap_or_default().to_vec();
         let target = words.next().unwrap_or_default();
@@ -263,12 +264,9 @@ impl Drop for Exchange {
 
 fn on_the_wire(response: &Response<bytes::Bytes>) -> Vec<u8> {
     let status = response.status();
-    let mut bytes = format!(
-        "HTTP/1.1 {} {}\r\n",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or_default()
-    )
-    .into_bytes();
+    let mut bytes =
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default())
+            .into_bytes();
     for (name, value) in response.headers() {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");

@@ -25,7 +25,8 @@ pub fn screen(exchange: &mut Exchange) -> Result<Passed, LocalReply> {
     let routes = &exchange.snapshot.model.routes;
     let index = routes.find_index(&request.method, &path).ok_or(LocalReply::NotFound)?;
     let Route { timeout, max_body, .. } = *routes.routes()[index];
-    let announced = request.headers.get(header::CONTENT_LENGTH).and_then(|value| parse_length(value.as_bytes()));
+    let announced =
+        request.headers.get(header::CONTENT_LENGTH).and_then(|value| parse_length(value.as_bytes()));
     exchange.route = Some(index);
     if let Some(timeout) = timeout {
         let total = Alarm::new(exchange.alarms());

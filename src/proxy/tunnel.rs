@@ -66,8 +66,14 @@ pub async fn run(tunnel: TunnelStart, mut downstream: Socket, early: BytesMut, c
         let alarm = Alarm::new(&conn.worker.alarms);
         let (down_read, down_write) = tokio::io::split(&mut downstream);
         let (up_read, up_write) = tokio::io::split(&mut upstream);
-        let up = Direction { read: down_read, write: up_write, passed: &from_client, close: &masked_close_going_away(mask) };
-        let down = Direction { read: up_read, write: down_write, passed: &to_client, close: &CLOSE_GOING_AWAY };
+        let up = Direction {
+            read: down_read,
+            write: up_write,
+            passed: &from_client,
+            close: &masked_close_going_away(mask),
+        };
+        let down =
+            Direction { read: up_read, write: down_write, passed: &to_client, close: &CLOSE_GOING_AWAY };
         let mut up = pin!(up.pass(early, conn, &alarm));
         let mut down = pin!(down.pass(inbox, conn, &alarm));
         let (mut up_done, mut down_done) = (false, false);

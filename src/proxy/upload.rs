@@ -26,7 +26,13 @@ pub struct UploadBody {
 
 impl UploadBody {
     /// At most `allowed` bytes, with pauses of at most `patience`.
-    pub fn new(incoming: Incoming, wire: Rc<Wire>, allowed: u64, pause: Alarm, patience: Duration) -> UploadBody {
+    pub fn new(
+        incoming: Incoming,
+        wire: Rc<Wire>,
+        allowed: u64,
+        pause: Alarm,
+        patience: Duration,
+    ) -> UploadBody {
         UploadBody { incoming, wire, allowed, pause, patience }
     }
 }

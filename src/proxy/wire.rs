@@ -44,6 +44,8 @@ enum Expect {
     Head(HeadScan),
     Body(u64),
     Chunks(Box<Chunked>),
+    /// The body broke its coding: reading it is an error.
+    Broken,
     /// Nothing more is read.
     Nothing,
 }
@@ -60,7 +62,6 @@ pub struct Wire {
     /// Hyper wanted to read and was told to wait for the open exchange.
     held: Cell<bool>,
     refusal: Cell<Option<HeadFault>>,
-    body_fault: Cell<bool>,
     message_in: Cell<u64>,
     written: Cell<u64>,
     flushing: RefCell<Option<Box<Exchange>>>,
@@ -79,7 +80,6 @@ impl Wire {
             cleared: Cell::new(0),
             held: Cell::new(false),
             refusal: Cell::new(None),
-            body_fault: Cell::new(false),
             message_in: Cell::new(0),
             written: Cell::new(0),
             flushing: RefCell::new(None),
@@ -160,7 +160,7 @@ impl Wire {
 
     /// Whether the request body broke its coding.
     pub fn body_is_malformed(&self) -> bool {
-        self.body_fault.get()
+        matches!(*self.expect.borrow(), Expect::Broken)
     }
 
     /// Bytes of the current message that hyper has been given.
@@ -184,9 +184,17 @@ impl Wire {
         self.waiting.take()
     }
 
+    /// Puts back, in front, what hyper had and made nothing of.
+    pub fn put_back(&self, unparsed: &[u8]) {
+        if !unparsed.is_empty() {
+            let mut waiting = self.waiting.borrow_mut();
+            *waiting = [unparsed, &waiting[..]].concat().as_slice().into();
+        }
+    }
+
     /// How many of `bytes`, which come next, may go to hyper. What is left begins a head that is not complete,
     /// not wanted yet, or refused.
-    fn clear(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn clear(&self, bytes: &[u8]) -> usize {
         let mut at = 0;
         let mut expect = self.expect.borrow_mut();
         while at < bytes.len() {
@@ -222,17 +230,13 @@ impl Wire {
                         at += len;
                         *expect = Expect::Head(HeadScan::new());
                     }
-                    Err(_) => {
-                        self.body_fault.set(true);
-                        *expect = Expect::Nothing;
-                        return Err(io::ErrorKind::InvalidData.into());
-                    }
+                    Err(_) => *expect = Expect::Broken,
                 },
-                Expect::Nothing => break,
+                Expect::Broken | Expect::Nothing => break,
             }
         }
         self.message_in.set(self.message_in.get() + at as u64);
-        Ok(at)
+        at
     }
 
     /// Whether bytes that come now would only wait.
@@ -240,7 +244,7 @@ impl Wire {
         match &*self.expect.borrow() {
             Expect::Head(_) => self.phase.get() != Phase::Idle,
             Expect::Nothing => true,
-            Expect::Body(_) | Expect::Chunks(_) => false,
+            Expect::Body(_) | Expect::Chunks(_) | Expect::Broken => false,
         }
     }
 }
@@ -287,8 +291,13 @@ impl AsyncRead for DownstreamIo {
         let this = self.get_mut();
         let wire = Rc::clone(&this.wire);
         loop {
-            if wire.cleared.get() == 0 && wire.must_wait() {
-                return this.poll_watch(cx);
+            if wire.cleared.get() == 0 {
+                if wire.body_is_malformed() {
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
+                if wire.must_wait() {
+                    return this.poll_watch(cx);
+                }
             }
             if wire.waiting.borrow().is_empty() {
                 let before = buf.filled().len();
@@ -297,7 +306,7 @@ impl AsyncRead for DownstreamIo {
                 if fresh.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
-                let cleared = wire.clear(fresh)?;
+                let cleared = wire.clear(fresh);
                 if cleared < fresh.len() {
                     wire.waiting.borrow_mut().extend_from_slice(&fresh[cleared..]);
                     buf.set_filled(before + cleared);
@@ -308,7 +317,7 @@ impl AsyncRead for DownstreamIo {
                 continue;
             }
             if wire.cleared.get() == 0 {
-                let cleared = wire.clear(&wire.waiting.borrow())?;
+                let cleared = wire.clear(&wire.waiting.borrow());
                 wire.cleared.set(cleared);
             }
             if wire.cleared.get() > 0 {

@@ -76,7 +76,8 @@ impl AccessLine {
     fn time(&mut self, unix_nanos: u64, out: &mut Vec<u8>) {
         let second = unix_nanos / 1_000_000_000;
         if second != self.second || self.date_time.is_empty() {
-            let instant = i64::try_from(second).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
+            let instant =
+                i64::try_from(second).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
             let civil = instant.unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC).datetime();
             self.second = second;
             self.date_time.clear();

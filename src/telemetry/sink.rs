@@ -49,21 +49,27 @@ impl Sink {
     /// Starts the writer. A file that cannot be opened is an error now rather than a surprise later; a named
     /// pipe is opened by the writer, because opening waits for its reader.
     pub fn start(output: Output) -> io::Result<Sink> {
-        if let Output::File(path) = &output {
-            if !is_pipe(path) {
-                open(path)?;
-            }
+        if let Output::File(path) = &output
+            && !is_pipe(path)
+        {
+            open(path)?;
         }
         let (sender, receiver) = sync_channel(QUEUE_BUFFERS);
         let dropped = Arc::new(AtomicU64::new(0));
         let writer = Writer { output, file: None, dropped: Arc::clone(&dropped), reported: 0 };
-        let thread = std::thread::Builder::new().name("records".into()).spawn(move || writer.run(&receiver))?;
+        let thread =
+            std::thread::Builder::new().name("records".into()).spawn(move || writer.run(&receiver))?;
         Ok(Sink { sender, dropped, thread })
     }
 
     /// A worker's end.
     pub fn lines(&self) -> Lines {
-        Lines { sender: Some(self.sender.clone()), dropped: Arc::clone(&self.dropped), bytes: Vec::new(), lines: 0 }
+        Lines {
+            sender: Some(self.sender.clone()),
+            dropped: Arc::clone(&self.dropped),
+            bytes: Vec::new(),
+            lines: 0,
+        }
     }
 
     /// Waits until all that was handed over is written, but no longer than `patience`: a stalled sink cannot hold

@@ -140,7 +140,8 @@ where
             Decoder::UntilClose => self.decoded.push_back(Frame::data(inbox.split().freeze())),
             Decoder::Chunked(chunked) => {
                 while !inbox.is_empty() {
-                    let piece = chunked.next(inbox).map_err(|_| UpstreamFault::Malformed("a broken chunk"))?;
+                    let piece =
+                        chunked.next(inbox).map_err(|_| UpstreamFault::Malformed("a broken chunk"))?;
                     match piece {
                         Piece::Framing(len) => inbox.advance(len),
                         Piece::Data(len) => self.decoded.push_back(Frame::data(inbox.split_to(len).freeze())),
@@ -172,10 +173,12 @@ where
         if !matches!(self.decoder, Decoder::Over) {
             return;
         }
-        if let Some(call) = self.call.take() {
-            if self.keep_alive && call.sent_whole() && call.connection.inbox.is_empty() {
-                self.pool.put(call.connection, self.clock.recent());
-            }
+        if let Some(call) = self.call.take()
+            && self.keep_alive
+            && call.sent_whole()
+            && call.connection.inbox.is_empty()
+        {
+            self.pool.put(call.connection, self.clock.recent());
         }
     }
 }

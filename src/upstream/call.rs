@@ -149,7 +149,11 @@ pub(super) struct Receiving {
 
 impl Receiving {
     /// Reads once into the connection's inbox. `Ok(0)` is the end of the stream.
-    pub(super) fn poll_read(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let Connection { socket, inbox, .. } = connection;
         if inbox.capacity() - inbox.len() < self.next_read / 2 {
             inbox.reserve(self.next_read);

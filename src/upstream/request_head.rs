@@ -94,7 +94,9 @@ impl RequestHead<'_> {
 /// Whether the client can take trailers (RFC 9110 section 10.1.4).
 pub fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(header::TE).iter().any(|line| {
-        line.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     })
 }
 

@@ -118,7 +118,9 @@ fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str>
         Ok(httparse::Status::Complete(len)) if len == head.len() => {}
         Ok(_) => return Err("the head is not one head"),
         Err(httparse::Error::TooManyHeaders) => return Err("too many fields"),
-        Err(httparse::Error::Status | httparse::Error::Version) => return Err("the status line is malformed"),
+        Err(httparse::Error::Status | httparse::Error::Version) => {
+            return Err("the status line is malformed");
+        }
         Err(_) => return Err("a field is malformed"),
     }
     let http_11 = parsed.version == Some(1);
@@ -132,7 +134,8 @@ fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str>
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 2);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field name is invalid")?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| "a field is invalid")?;
+        let value =
+            HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| "a field is invalid")?;
         headers.append(name, value);
     }
     let options = ConnectionOptions::read(&headers);
@@ -172,7 +175,10 @@ fn framing(
         return Err("both content-length and transfer-encoding");
     }
     let bodiless = asked.head
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS);
+        || matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+        );
     Ok(match (bodiless, chunked, length) {
         (true, _, _) | (_, _, Some(0)) => AnswerFraming::None,
         (_, true, _) => AnswerFraming::Chunked,
@@ -258,14 +264,19 @@ mod tests {
 
     #[test]
     fn interim_answers_are_dropped() {
-        let answer = take("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", GET);
+        let answer = take(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            GET,
+        );
         assert_eq!(answer.unwrap().unwrap().status, 200);
     }
 
     #[test]
     fn an_upgrade_must_be_to_what_was_asked() {
         let asked = Asked { head: false, upgrade: true };
-        let to = |upgrade: &str| take(&format!("HTTP/1.1 101 S\r\nUpgrade: {upgrade}\r\nConnection: Upgrade\r\n\r\n"), asked);
+        let to = |upgrade: &str| {
+            take(&format!("HTTP/1.1 101 S\r\nUpgrade: {upgrade}\r\nConnection: Upgrade\r\n\r\n"), asked)
+        };
         assert_eq!(to("WebSocket").unwrap().unwrap().status, 101);
         assert!(to("h2c").is_err());
     }

@@ -42,11 +42,7 @@ pub struct PatternError {
 impl Pattern {
     /// `/*`, for every method.
     pub fn everything() -> Pattern {
-        Pattern {
-            methods: Vec::new(),
-            segments: Vec::new(),
-            tail: true,
-        }
+        Pattern { methods: Vec::new(), segments: Vec::new(), tail: true }
     }
 
     /// Reads `[METHOD[,METHOD]… ]/path`.
@@ -64,11 +60,7 @@ impl Pattern {
         }
         check_characters(text, start)?;
         let (segments, tail) = parse_path(path, start)?;
-        Ok(Pattern {
-            methods,
-            segments,
-            tail,
-        })
+        Ok(Pattern { methods, segments, tail })
     }
 
     /// The methods named; none stands for every method.
@@ -114,11 +106,7 @@ fn refuse<T>(
     message: impl Into<String>,
     help: impl Into<String>,
 ) -> Result<T, PatternError> {
-    Err(PatternError {
-        at,
-        message: message.into(),
-        help: help.into(),
-    })
+    Err(PatternError { at, message: message.into(), help: help.into() })
 }
 
 fn no_slash(text: &str, start: usize) -> PatternError {
@@ -128,11 +116,7 @@ fn no_slash(text: &str, start: usize) -> PatternError {
     } else {
         format!("write `{}/{path}`", &text[..start])
     };
-    PatternError {
-        at: start..text.len(),
-        message: "a path must begin with `/`".to_owned(),
-        help,
-    }
+    PatternError { at: start..text.len(), message: "a path must begin with `/`".to_owned(), help }
 }
 
 fn parse_methods(text: &str) -> Result<Vec<Method>, PatternError> {
@@ -156,11 +140,7 @@ fn parse_methods(text: &str) -> Result<Vec<Method>, PatternError> {
             return refuse(at, message, format!("remove `{name}`"));
         }
         let Ok(method) = Method::from_bytes(name.as_bytes()) else {
-            return refuse(
-                at,
-                format!("`{name}` is not a method"),
-                "use a standard method",
-            );
+            return refuse(at, format!("`{name}` is not a method"), "use a standard method");
         };
         if methods.contains(&method) {
             return refuse(at, format!("`{name}` is there twice"), "write it once");
@@ -232,8 +212,7 @@ fn parse_segment(
         return refuse(at, "`//` matches no normalized path", "write one `/`");
     }
     if matches!(part, "." | "..") {
-        let help =
-            "such segments are resolved before routes are looked up; write the path they lead to";
+        let help = "such segments are resolved before routes are looked up; write the path they lead to";
         return refuse(at, format!("`{part}` matches no normalized path"), help);
     }
     if part.contains('*') {
@@ -243,10 +222,7 @@ fn parse_segment(
     if !part.contains(['{', '}']) {
         return Ok(Segment::Literal(part.into()));
     }
-    let Some(name) = part
-        .strip_prefix('{')
-        .and_then(|part| part.strip_suffix('}'))
-    else {
+    let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) else {
         let help = "write `/{name}/`, with nothing before or behind the braces";
         return refuse(at, "a parameter is a whole segment", help);
     };
@@ -258,11 +234,7 @@ fn parse_segment(
     }
     let parameter = Segment::Parameter(name.into());
     if before.contains(&parameter) {
-        return refuse(
-            at,
-            format!("parameter `{name}` is there twice"),
-            "give each its own name",
-        );
+        return refuse(at, format!("parameter `{name}` is there twice"), "give each its own name");
     }
     Ok(parameter)
 }

@@ -5,11 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn route(name: &str) -> Arc<Route> {
-    Arc::new(Route {
-        name: name.into(),
-        timeout: None,
-        max_body: 1,
-    })
+    Arc::new(Route { name: name.into(), timeout: None, max_body: 1 })
 }
 
 /// One route a pattern, named after it.
@@ -106,19 +102,10 @@ fn several_methods_share_a_pattern() {
 #[test]
 fn the_same_pattern_with_other_parameter_names_is_a_duplicate() {
     let texts = ["GET,POST /a/{x}", "/a/{x}", "POST /a/{y}"];
-    let patterns = texts
-        .map(|text| (Pattern::parse(text).unwrap(), 0))
-        .to_vec();
+    let patterns = texts.map(|text| (Pattern::parse(text).unwrap(), 0)).to_vec();
     let duplicates = RouteTable::build(vec![route("a")], patterns).unwrap_err();
     let method = Some(Method::POST);
-    assert_eq!(
-        duplicates,
-        [Duplicate {
-            first: 0,
-            second: 2,
-            method
-        }]
-    );
+    assert_eq!(duplicates, [Duplicate { first: 0, second: 2, method }]);
 }
 
 #[test]
@@ -160,10 +147,7 @@ fn patterns_that_can_never_match_are_refused() {
     for text in wrong {
         let error = Pattern::parse(text).expect_err(text);
         assert!(text.get(error.at.clone()).is_some(), "{text}: {error:?}");
-        assert!(
-            !error.message.is_empty() && !error.help.is_empty(),
-            "{text}"
-        );
+        assert!(!error.message.is_empty() && !error.help.is_empty(), "{text}");
     }
     let deep = "/a".repeat(65);
     assert!(Pattern::parse(&deep).is_err());
@@ -217,11 +201,7 @@ fn any_pattern() -> impl Strategy<Value = String> {
             text.push('/');
             text.push_str(if *segment == "{}" { &name } else { segment });
         }
-        text.push_str(if segments.is_empty() && end.is_empty() {
-            "/"
-        } else {
-            end
-        });
+        text.push_str(if segments.is_empty() && end.is_empty() { "/" } else { end });
         text
     })
 }

@@ -43,9 +43,7 @@ struct Owner {
 
 impl Default for Tree {
     fn default() -> Tree {
-        Tree {
-            nodes: vec![Node::default()],
-        }
+        Tree { nodes: vec![Node::default()] }
     }
 }
 
@@ -63,11 +61,7 @@ impl Tree {
             at = self.child(at, segment);
         }
         let node = &mut self.nodes[at as usize];
-        let leaf = if pattern.has_tail() {
-            &mut node.tail
-        } else {
-            &mut node.end
-        };
+        let leaf = if pattern.has_tail() { &mut node.tail } else { &mut node.end };
         leaf.insert(method, Owner { route, place })
     }
 
@@ -78,10 +72,7 @@ impl Tree {
             Segment::Parameter(_) => *node.parameter.get_or_insert(next),
             Segment::Literal(text) => {
                 let bytes = text.as_bytes();
-                match node
-                    .literals
-                    .binary_search_by(|(have, _)| by_length(have, bytes))
-                {
+                match node.literals.binary_search_by(|(have, _)| by_length(have, bytes)) {
                     Ok(found) => node.literals[found].1,
                     Err(gap) => {
                         node.literals.insert(gap, (bytes.into(), next));

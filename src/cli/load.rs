@@ -1,0 +1,68 @@
+//! From the path of a configuration file to a configuration, for `run` and `check` alike.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use crate::config::{self, Loaded, Overrides};
+
+use super::terminal;
+
+/// Nobody writes more by hand; a mistaken path to a log or a device ends here.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Loads a file, or with no file the defaults. Problems and warnings are told here, on standard
+/// error; `None` means that there were problems.
+pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Option<Loaded> {
+    let (name, bytes) = match path {
+        None => ("command line".to_owned(), Vec::new()),
+        Some(path) => match read(path) {
+            Ok(bytes) => (path.display().to_string(), bytes),
+            Err(error) => {
+                let message = format!("cannot read `{}`: {}", path.display(), reason(&error));
+                terminal::fail(&message, "");
+                return None;
+            }
+        },
+    };
+    let color = terminal::color_on_stderr();
+    let loaded = match String::from_utf8(bytes) {
+        Ok(text) => config::load(&text, &name, &variable, overrides),
+        Err(error) => Err(config::not_utf8(error.as_bytes(), &name)?),
+    };
+    match loaded {
+        Ok(loaded) => {
+            terminal::to_stderr(&loaded.warnings.render(color));
+            Some(loaded)
+        }
+        Err(report) => {
+            terminal::to_stderr(&report.render(color));
+            None
+        }
+    }
+}
+
+/// A variable that is not Unicode could be part of no value, so it counts as not set.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::from(ErrorKind::FileTooLarge));
+    }
+    Ok(bytes)
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        ErrorKind::FileTooLarge => "it is larger than 16MiB".to_owned(),
+        _ => error.to_string(),
+    }
+}

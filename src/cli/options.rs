@@ -1,0 +1,92 @@
+//! The arguments of every subcommand.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+use clap_complete::Shell;
+
+use crate::config::Overrides;
+
+const EXIT_CODES: &str = "Exit codes:
+  0   done; for `run`: every exchange finished before the end
+  1   could not start, or the drain ran out of time
+  2   wrong use of the command line
+  78  wrong configuration, or a file that cannot be read";
+
+/// A sidecar in front of a Gunicorn app
+///
+/// nginx or a load balancer sends requests to tollgate, tollgate sends them to Gunicorn: checked,
+/// numbered, recorded, and answered clearly when the app cannot.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, after_help = EXIT_CODES)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve until SIGTERM or SIGINT
+    ///
+    /// No file is looked for: what is not given by `--config` or the other options has its default.
+    Run(Run),
+    /// Tell every problem of configuration files, by the code that `run` starts with
+    ///
+    /// Nothing is opened or bound. Exits with 78 if any file is wrong; warnings do not count.
+    Check(Check),
+    /// Write a completion script to standard output
+    Completions {
+        /// The shell it is for
+        shell: Shell,
+    },
+    /// Write the manual page to standard output
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Configuration file; its values give way to the options below
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) overrides: Overriding,
+    /// Worker threads; by default one a core
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
+    pub(super) workers: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Configuration files
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Write the resolved configuration to standard output, each value with where it comes from
+    ///
+    /// The output is a configuration file itself. Takes one file.
+    #[arg(long)]
+    pub(super) print: bool,
+    #[command(flatten)]
+    pub(super) overrides: Overriding,
+}
+
+/// What goes before the file.
+#[derive(Debug, Args)]
+pub(super) struct Overriding {
+    /// Address to listen on, `127.0.0.1:8080` or `unix:/path`; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Address of the app, `127.0.0.1:8000` or `unix:/path`
+    #[arg(long, value_name = "ADDRESS")]
+    upstream: Option<String>,
+}
+
+impl Overriding {
+    pub(super) fn upstream_is_given(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    pub(super) fn to_overrides(&self) -> Overrides {
+        Overrides { listen: self.listen.clone(), upstream: self.upstream.clone() }
+    }
+}

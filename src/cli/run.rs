@@ -1,0 +1,27 @@
+//! `tollgate run`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::daemon;
+
+use super::load::load;
+use super::options::Run;
+use super::{CONFIGURATION, USAGE, terminal};
+
+/// Loads the configuration and serves.
+pub(super) fn run(arguments: &Run) -> ExitCode {
+    if arguments.config.is_none() && !arguments.overrides.upstream_is_given() {
+        terminal::fail(
+            "nothing says where the app listens",
+            "give a configuration, `tollgate run --config tollgate.toml`, or the app's address alone, \
+             `tollgate run --upstream 127.0.0.1:8000`",
+        );
+        return ExitCode::from(USAGE);
+    }
+    let overrides = arguments.overrides.to_overrides();
+    match load(arguments.config.as_deref(), &overrides) {
+        Some(loaded) => daemon::run(Arc::new(loaded.model), arguments.workers.map(usize::from)),
+        None => ExitCode::from(CONFIGURATION),
+    }
+}

@@ -1,0 +1,316 @@
+//! Where tollgate listens, where the app listens, and whose networks are trusted, as they are written.
+//!
+//! Invariant: no name is looked up here; a host name stays a host name.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::model::{ListenAddress, UpstreamAddress};
+
+/// A message for behind "`address` …", and what to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddressError {
+    pub(crate) fault: String,
+    pub(crate) help: String,
+}
+
+/// The longest path a Unix socket can have, its closing NUL not counted.
+const MAX_SOCKET_PATH: usize = 107;
+
+fn wrong<T>(fault: impl Into<String>, help: impl Into<String>) -> Result<T, AddressError> {
+    Err(AddressError { fault: fault.into(), help: help.into() })
+}
+
+/// Reads `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock`.
+pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return parse_socket_path(path).map(ListenAddress::Unix);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(ListenAddress::Tcp(address));
+    }
+    let fault = "is not an address to listen on";
+    if let Some(rest) = text.strip_prefix("http://") {
+        return wrong(fault, format!("write it without `http://`: `{}`", rest.trim_end_matches('/')));
+    }
+    if text.starts_with("https://") {
+        return wrong(fault, "tollgate does not terminate TLS; listen on `127.0.0.1:8080` behind what does");
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && let Ok(ip @ IpAddr::V6(_)) = host.parse::<IpAddr>()
+        && is_digits(port)
+    {
+        return wrong(fault, format!("an IPv6 address stands in brackets: `[{ip}]:{port}`"));
+    }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return wrong("has no port", format!("write `{}`", SocketAddr::new(ip, 8080)));
+    }
+    if let Some(help) = ipv6_without_brackets(text) {
+        return wrong(fault, help);
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port),
+        None => ("", text),
+    };
+    if !is_digits(port) {
+        return wrong(fault, "write `127.0.0.1:8080`, `[::]:8080` or `unix:/run/tollgate/http.sock`");
+    }
+    if port.parse::<u16>().is_err() {
+        return wrong("has a port above 65535", "use a port from 1 to 65535");
+    }
+    if host.is_empty() || host == "*" {
+        return wrong(
+            "names no interface",
+            format!(
+                "write `127.0.0.1:{port}` for this host only, `0.0.0.0:{port}` for all of IPv4, `[::]:{port}` for IPv6"
+            ),
+        );
+    }
+    if host == "localhost" {
+        return wrong("is a host name, not an address", format!("write `127.0.0.1:{port}`"));
+    }
+    wrong(
+        "is not the address of an interface",
+        format!("write an IP address, for example `127.0.0.1:{port}`"),
+    )
+}
+
+/// Reads `127.0.0.1:8000`, `app:8000`, `http://app:8000`, `unix:/run/gunicorn.sock`.
+pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return parse_socket_path(path).map(UpstreamAddress::Unix);
+    }
+    if text.starts_with("https://") {
+        return wrong(
+            "needs TLS, which tollgate does not speak to the app",
+            "write `http://host:port` or `unix:/run/gunicorn.sock`",
+        );
+    }
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
+    if let Some(slash) = bare.find('/') {
+        if bare.starts_with('/') {
+            return wrong("is not an address", format!("a Unix socket is written `unix:{bare}`"));
+        }
+        return wrong(
+            "has a path or an unknown scheme",
+            format!("requests keep their own path; write `{}`", bare[..slash].trim_end_matches(':')),
+        );
+    }
+    if let Some(help) = ipv6_without_brackets(bare) {
+        return wrong("is not an address", help);
+    }
+    let Some((host, port)) = bare.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')) else {
+        if is_digits(bare) {
+            return wrong("has no host", format!("write `127.0.0.1:{bare}`"));
+        }
+        return wrong(
+            "has no port",
+            format!("write `{}:8000`", if bare.is_empty() { "127.0.0.1" } else { bare }),
+        );
+    };
+    let port = match port.parse::<u16>() {
+        Ok(0) => {
+            return wrong("has port 0", "write the port the app listens on, for example 8000");
+        }
+        Ok(port) if is_digits(&bare[host.len() + 1..]) => port,
+        _ if is_digits(port) => {
+            return wrong("has a port above 65535", "use a port from 1 to 65535");
+        }
+        _ => {
+            return wrong("has no port", "write `host:port`, for example `127.0.0.1:8000`");
+        }
+    };
+    let host = parse_host(host, port)?;
+    Ok(UpstreamAddress::Tcp { host, port })
+}
+
+fn parse_host(host: &str, port: u16) -> Result<String, AddressError> {
+    if host.is_empty() {
+        return wrong("has no host", format!("write `127.0.0.1:{port}`"));
+    }
+    if host.starts_with('[') {
+        let inside = host.trim_matches(['[', ']']);
+        return match inside.parse::<IpAddr>() {
+            Ok(ip @ IpAddr::V6(_)) if host.len() == inside.len() + 2 => Ok(ip.to_string()),
+            _ => wrong("has no IPv6 address between its brackets", format!("write `[::1]:{port}`")),
+        };
+    }
+    let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if numeric {
+        return match host.parse::<Ipv4Addr>() {
+            Ok(ip) => Ok(ip.to_string()),
+            Err(_) => wrong("has no valid IPv4 address", format!("write `127.0.0.1:{port}`")),
+        };
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.len() > 253 || !name.split('.').all(label) {
+        return wrong(
+            "has no valid host name",
+            "write `host:port`, for example `127.0.0.1:8000` or `app:8000`",
+        );
+    }
+    Ok(host.to_owned())
+}
+
+/// Reads `10.0.0.0/8`, `127.0.0.1`, `::1`.
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, AddressError> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(ip.to_canonical()));
+    }
+    let Ok(network) = text.parse::<IpNet>() else {
+        return wrong("is neither an IP address nor a network", "write `10.0.0.7` or `10.0.0.0/8`");
+    };
+    if network.addr() != network.network() {
+        return wrong("has bits below its prefix", format!("write `{}`", network.trunc()));
+    }
+    if let IpNet::V6(v6) = network
+        && v6.prefix_len() >= 96
+        && v6.addr().to_ipv4_mapped().is_some()
+    {
+        return wrong(
+            "is an IPv4 network in IPv6 form",
+            "peers of this form are compared as IPv4; write the IPv4 network",
+        );
+    }
+    Ok(network)
+}
+
+fn parse_socket_path(path: &str) -> Result<PathBuf, AddressError> {
+    if !path.starts_with('/') || path.starts_with("//") {
+        let bare = path.trim_start_matches(['/', '.']);
+        let bare = if bare.is_empty() { "run/tollgate/http.sock" } else { bare };
+        return wrong("has no absolute path", format!("write `unix:/{bare}`"));
+    }
+    if path.len() > MAX_SOCKET_PATH {
+        return wrong(
+            format!("has a path of {} bytes, a Unix socket can have {MAX_SOCKET_PATH}", path.len()),
+            "use a shorter path, for example below `/run`",
+        );
+    }
+    if path.ends_with('/') || path.contains('\0') {
+        return wrong("names no file", "write the path of the socket, for example `unix:/run/gunicorn.sock`");
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// `::1:8080` is an address without a port, or one that lacks its brackets: nobody can tell.
+fn ipv6_without_brackets(text: &str) -> Option<String> {
+    if text.starts_with('[') || text.matches(':').count() < 2 {
+        return None;
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    match (host.parse::<IpAddr>(), is_digits(port)) {
+        (Ok(ip), true) => Some(format!("an IPv6 address stands in brackets: `[{ip}]:{port}`")),
+        _ => Some("an IPv6 address stands in brackets: `[::1]:8080`".to_owned()),
+    }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Result<UpstreamAddress, AddressError> {
+        let host = host.to_owned();
+        Ok(UpstreamAddress::Tcp { host, port })
+    }
+
+    #[test]
+    fn addresses_to_listen_on_are_read() {
+        let address = |text: &str| Ok(ListenAddress::Tcp(text.parse().unwrap()));
+        assert_eq!(parse_listen("127.0.0.1:8080"), address("127.0.0.1:8080"));
+        assert_eq!(parse_listen("[::]:0"), address("[::]:0"));
+        assert_eq!(parse_listen("unix:/run/a.sock"), Ok(ListenAddress::Unix("/run/a.sock".into())));
+    }
+
+    #[test]
+    fn addresses_of_the_app_are_read() {
+        assert_eq!(parse_upstream("127.0.0.1:8000"), tcp("127.0.0.1", 8000));
+        assert_eq!(parse_upstream("http://app_1.local:80/"), tcp("app_1.local", 80));
+        assert_eq!(parse_upstream("[::1]:8000"), tcp("::1", 8000));
+        assert_eq!(parse_upstream("unix:/run/a.sock"), Ok(UpstreamAddress::Unix("/run/a.sock".into())));
+    }
+
+    #[test]
+    fn a_wrong_address_to_listen_on_is_told_its_form() {
+        for (text, help) in [
+            (":8080", "`127.0.0.1:8080`"),
+            ("*:80", "`0.0.0.0:80`"),
+            ("8080", "`127.0.0.1:8080`"),
+            ("localhost:8080", "`127.0.0.1:8080`"),
+            ("127.0.0.1", "`127.0.0.1:8080`"),
+            ("::1", "`[::1]:8080`"),
+            ("::1:8080", "brackets"),
+            ("fe80::1:2:3:8080", "brackets"),
+            ("http://127.0.0.1:80/", "`127.0.0.1:80`"),
+            ("https://a", "TLS"),
+            ("1.2.3.4:99999", "65535"),
+            ("example.com:80", "IP address"),
+            ("unix:run/a", "`unix:/run/a`"),
+            ("unix:///run/a", "`unix:/run/a`"),
+            ("unix:", "unix:/"),
+            ("", "unix:/"),
+            ("systemd:http", "unix:/"),
+        ] {
+            let error = parse_listen(text).expect_err(text);
+            assert!(error.help.contains(help), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_of_the_app_is_told_its_form() {
+        for (text, help) in [
+            ("8000", "`127.0.0.1:8000`"),
+            (":8000", "`127.0.0.1:8000`"),
+            ("app", "`app:8000`"),
+            ("", "`127.0.0.1:8000`"),
+            ("app:0", "port"),
+            ("app:70000", "65535"),
+            ("app:+80", "host:port"),
+            ("256.1.1.1:80", "127.0.0.1:80"),
+            ("http://app:80/v1", "`app:80`"),
+            ("/run/a.sock", "`unix:/run/a.sock`"),
+            ("https://app:443", "http://"),
+            ("::1:80", "`[::1]:80`"),
+            ("[::1:80", "brackets"),
+            ("[app]:80", "`[::1]:80`"),
+            ("a b:80", "host:port"),
+            ("a..b:80", "host:port"),
+        ] {
+            let error = parse_upstream(text).expect_err(text);
+            assert!(format!("{error:?}").contains(help), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_read_without_stray_bits() {
+        assert_eq!(parse_network("127.0.0.1"), Ok("127.0.0.1/32".parse().unwrap()));
+        assert_eq!(parse_network("10.0.0.0/8"), Ok("10.0.0.0/8".parse().unwrap()));
+        assert_eq!(parse_network("::ffff:10.0.0.1"), Ok("10.0.0.1/32".parse().unwrap()));
+        assert!(parse_network("10.0.0.1/8").unwrap_err().help.contains("`10.0.0.0/8`"));
+        for text in ["10.0.0.0/33", "x", "", "::ffff:10.0.0.0/104"] {
+            assert!(parse_network(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in "\\PC*|(unix:|http://)?[0-9a-f:.\\[\\]/]{0,20}") {
+            let _ = parse_listen(&text);
+            let _ = parse_upstream(&text);
+            let _ = parse_network(&text);
+        }
+    }
+}

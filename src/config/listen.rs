@@ -1,0 +1,206 @@
+//! `[listen]`: raw values to [`Listen`].
+//!
+//! Invariant: sizes are ordered; a line fits into its head, and a head into memory.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::address::{parse_listen, parse_network};
+use super::model::{Listen, ListenAddress};
+use super::origin::Origin;
+use super::reader::{Reader, Table, Text};
+use super::report::{Place, Severity, shown};
+use super::units::size_text;
+
+/// What a head may be at most, whatever is configured.
+const MAX_HEAD: u64 = 1 << 20;
+
+const LOOPBACK: [IpAddr; 2] =
+    [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
+
+/// The defaults; the app is expected to be a Gunicorn with its own.
+pub(crate) fn defaults() -> Listen {
+    Listen {
+        addresses: vec![ListenAddress::Tcp(([127, 0, 0, 1], 8080).into())],
+        trusted_proxies: LOOPBACK.map(IpNet::from).to_vec(),
+        max_connections: 20_000,
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        keepalive_timeout: Duration::from_secs(75),
+        max_uri: 4000,
+        max_headers: 90,
+        max_header_line: 8000,
+        max_header_bytes: 64 << 10,
+        max_body: 10 << 20,
+        drain_timeout: Duration::from_secs(30),
+    }
+}
+
+/// Reads the table; addresses of the command line go before those of the file.
+pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
+    let default = defaults();
+    let addresses = addresses(&mut table, options);
+    let listen = Listen {
+        addresses: addresses.unwrap_or(default.addresses),
+        trusted_proxies: networks(&mut table).unwrap_or(default.trusted_proxies),
+        max_connections: size(table.count("max_connections", default.max_connections as u64, 1..=1_000_000)),
+        header_timeout: table.duration("header_timeout", default.header_timeout),
+        body_timeout: table.duration("body_timeout", default.body_timeout),
+        keepalive_timeout: table.duration("keepalive_timeout", default.keepalive_timeout),
+        max_uri: size(table.size("max_uri", default.max_uri as u64)),
+        max_headers: size(table.count("max_headers", default.max_headers as u64, 1..=32_768)),
+        max_header_line: size(table.size("max_header_line", default.max_header_line as u64)),
+        max_header_bytes: size(table.size("max_header_bytes", default.max_header_bytes as u64)),
+        max_body: table.size("max_body", default.max_body),
+        drain_timeout: table.duration("drain_timeout", default.drain_timeout),
+    };
+    check_order(table.reader, &listen);
+    advise(table.reader, &listen);
+    table.finish();
+    listen
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn addresses(table: &mut Table<'_, '_>, options: &[String]) -> Option<Vec<ListenAddress>> {
+    let written = table.strings("address", "an address or a list of addresses");
+    let from_file = written.map(|texts| {
+        if texts.is_empty() {
+            let span = table.reader.span("listen.address").unwrap_or_default();
+            if !table.reader.has_error_in(&span) {
+                table.reader.error(
+                    Place::Bytes(span),
+                    "`address` must hold at least one address",
+                    "write `address = \"127.0.0.1:8080\"`",
+                );
+            }
+        }
+        parse_addresses(table.reader, "`address`", &texts)
+    });
+    if options.is_empty() {
+        return from_file.filter(|addresses| !addresses.is_empty());
+    }
+    let texts: Vec<Text> = options.iter().map(|text| Text::from_command_line(text)).collect();
+    let option = "--listen";
+    table.reader.origins.set("listen.address".to_owned(), Origin::CommandLine { option });
+    Some(parse_addresses(table.reader, "`--listen`", &texts))
+}
+
+fn parse_addresses(reader: &mut Reader<'_>, name: &str, texts: &[Text]) -> Vec<ListenAddress> {
+    let mut addresses = Vec::new();
+    for text in texts {
+        match parse_listen(&text.text) {
+            Ok(address) if addresses.contains(&address) && !is_any_port(&address) => reader.error(
+                text.place.clone(),
+                format!("{name} holds `{}` twice", shown(&text.text)),
+                "remove one of them",
+            ),
+            Ok(address) => addresses.push(address),
+            Err(error) => {
+                let message = format!("{name} {}, found `{}`", error.fault, shown(&text.text));
+                reader.error(text.place.clone(), message, error.help);
+            }
+        }
+    }
+    addresses
+}
+
+/// Port 0: each time another free port.
+fn is_any_port(address: &ListenAddress) -> bool {
+    matches!(address, ListenAddress::Tcp(address) if address.port() == 0)
+}
+
+fn networks(table: &mut Table<'_, '_>) -> Option<Vec<IpNet>> {
+    let texts = table.strings("trusted_proxies", "a network or a list of networks")?;
+    let mut networks = Vec::new();
+    for text in texts {
+        match parse_network(&text.text) {
+            Ok(network) => {
+                if network.prefix_len() == 0 {
+                    table.reader.find(
+                        Severity::Warning,
+                        text.place,
+                        format!("`{network}` trusts every peer"),
+                        "any client can then choose its own address; name the proxies in front instead"
+                            .to_owned(),
+                        None,
+                    );
+                }
+                networks.push(network);
+            }
+            Err(error) => {
+                let message = format!("`trusted_proxies` {}, found `{}`", error.fault, shown(&text.text));
+                table.reader.error(text.place, message, error.help);
+            }
+        }
+    }
+    Some(networks)
+}
+
+/// Errors between keys. The mark is put under the part if it is in the file, else under the whole.
+fn check_order(reader: &mut Reader<'_>, listen: &Listen) {
+    let head = listen.max_header_bytes as u64;
+    if head > MAX_HEAD
+        && let Some(span) = reader.span("listen.max_header_bytes")
+    {
+        let message = format!("`max_header_bytes` must be at most `1MiB`, found `{}`", size_text(head));
+        let help = "every connection may hold this much; `64KiB` is what an ALB passes";
+        reader.error(Place::Bytes(span), message, help);
+    }
+    for (key, value) in [("max_uri", listen.max_uri), ("max_header_line", listen.max_header_line)] {
+        let value = value as u64;
+        let part = reader.span(&format!("listen.{key}"));
+        let whole = reader.span("listen.max_header_bytes");
+        let Some(span) = part.or(whole).filter(|_| value > head) else {
+            continue;
+        };
+        let message =
+            format!("`{key}` is `{}`, more than `max_header_bytes`, `{}`", size_text(value), size_text(head));
+        let help = format!("raise `max_header_bytes`, or lower `{key}` below it");
+        reader.error(Place::Bytes(span), message, help);
+    }
+}
+
+/// Legal, but Gunicorn or a load balancer with its own defaults will not like it.
+fn advise(reader: &mut Reader<'_>, listen: &Listen) {
+    let above = "answers what is larger itself, less clearly than tollgate would";
+    if listen.max_headers > 100 {
+        let message = format!("`max_headers` is {}, Gunicorn takes 100", listen.max_headers);
+        let help = format!("Gunicorn {above}; raise its `limit_request_fields` too, or stay at 90");
+        warn(reader, "listen.max_headers", message, help);
+    }
+    if listen.max_uri > 4094 {
+        let message = format!(
+            "`max_uri` is `{}`, Gunicorn takes a request line of 4094 bytes",
+            size_text(listen.max_uri as u64)
+        );
+        let help = format!("Gunicorn {above}; raise its `limit_request_line` too, or stay at `4000B`");
+        warn(reader, "listen.max_uri", message, help);
+    }
+    if listen.max_header_line > 8190 {
+        let message = format!(
+            "`max_header_line` is `{}`, Gunicorn takes 8190 bytes",
+            size_text(listen.max_header_line as u64)
+        );
+        let help = format!("Gunicorn {above}; raise its `limit_request_field_size` too, or stay at `8000B`");
+        warn(reader, "listen.max_header_line", message, help);
+    }
+    if listen.keepalive_timeout < Duration::from_secs(60) {
+        let message = "`keepalive_timeout` is below the 60 seconds an ALB or nginx keeps idle connections";
+        let help = "the one in front then reuses a connection that is closing, and its client sees 502; use `\"75s\"`";
+        warn(reader, "listen.keepalive_timeout", message.to_owned(), help.to_owned());
+    }
+}
+
+/// A warning at a key's value; defaults are never unwise.
+pub(crate) fn warn(reader: &mut Reader<'_>, path: &str, message: String, help: String) {
+    let span: Option<Range<usize>> = reader.span(path);
+    if let Some(span) = span {
+        reader.find(Severity::Warning, Place::Bytes(span), message, help, None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Where each value of a configuration comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Where one value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Nobody set it.
+    #[default]
+    Default,
+    /// A line of the file.
+    File {
+        /// From 1.
+        line: usize,
+    },
+    /// A line of the file that takes it, or a part of it, from environment variables.
+    Environment {
+        /// From 1.
+        line: usize,
+        /// Their names, in the order of use.
+        variables: Vec<String>,
+    },
+    /// An option of the command line.
+    CommandLine {
+        /// With its dashes.
+        option: &'static str,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { line } => write!(f, "line {line}"),
+            Origin::Environment { line, variables } => {
+                write!(f, "line {line}, from")?;
+                for variable in variables {
+                    write!(f, " ${{{variable}}}")?;
+                }
+                Ok(())
+            }
+            Origin::CommandLine { option } => f.write_str(option),
+        }
+    }
+}
+
+/// The origin of every key that is not at its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins {
+    keys: BTreeMap<String, Origin>,
+}
+
+impl Origins {
+    /// The origin of a key by its dotted path: `listen.address`, `routes.0.match`.
+    pub fn get(&self, path: &str) -> Origin {
+        self.keys.get(path).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn set(&mut self, path: String, origin: Origin) {
+        self.keys.insert(path, origin);
+    }
+}

@@ -1,0 +1,164 @@
+//! A resolved configuration as a file that says where each value comes from.
+//!
+//! Invariant: the text is a configuration itself, and loading it gives the same model.
+
+use std::fmt::Write as _;
+
+use crate::message::routes::Route;
+
+use super::Loaded;
+use super::model::{AccessSink, ListenAddress, Model, UpstreamAddress};
+use super::origin::Origins;
+use super::telling::{ERROR_FORMATS, ID_FORMATS, INBOUND, LOG_FORMATS, LOG_LEVELS};
+use super::units::{duration_text, size_text};
+
+/// Comments begin here, behind all but the longest values.
+const COMMENT_COLUMN: usize = 44;
+
+/// The configuration as text.
+pub fn print(loaded: &Loaded) -> String {
+    let mut printer = Printer { out: String::new(), origins: &loaded.origins, table: String::new() };
+    let model = &loaded.model;
+    print_listen(&mut printer, model);
+    print_upstream(&mut printer, model);
+    print_telling(&mut printer, model);
+    for (index, route) in model.routes.routes().iter().enumerate() {
+        let patterns = model.routes.patterns(index).map(|pattern| quote(&pattern.to_string()));
+        print_route(&mut printer, index, route, patterns.collect());
+    }
+    printer.out
+}
+
+struct Printer<'a> {
+    out: String,
+    origins: &'a Origins,
+    table: String,
+}
+
+impl Printer<'_> {
+    fn table(&mut self, header: &str, path: &str) {
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+        self.out.push_str(header);
+        self.out.push('\n');
+        path.clone_into(&mut self.table);
+    }
+
+    fn key(&mut self, key: &str, value: impl std::fmt::Display) {
+        let origin = self.origins.get(&format!("{}.{key}", self.table));
+        let line = format!("{key} = {value}");
+        let _ = writeln!(self.out, "{line:COMMENT_COLUMN$}  # {origin}");
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key, quote(value));
+    }
+}
+
+fn print_listen(printer: &mut Printer<'_>, model: &Model) {
+    let listen = &model.listen;
+    let addresses = listen.addresses.iter().map(|address| match address {
+        ListenAddress::Tcp(address) => quote(&address.to_string()),
+        ListenAddress::Unix(path) => quote(&format!("unix:{}", path.display())),
+    });
+    let networks =
+        listen.trusted_proxies.iter().map(|network| match network.prefix_len() == network.max_prefix_len() {
+            true => quote(&network.addr().to_string()),
+            false => quote(&network.to_string()),
+        });
+    printer.table("[listen]", "listen");
+    printer.key("address", one_or_list(addresses.collect()));
+    printer.key("trusted_proxies", list(networks.collect()));
+    printer.key("max_connections", listen.max_connections);
+    printer.text("header_timeout", &duration_text(listen.header_timeout));
+    printer.text("body_timeout", &duration_text(listen.body_timeout));
+    printer.text("keepalive_timeout", &duration_text(listen.keepalive_timeout));
+    printer.text("max_uri", &size_text(listen.max_uri as u64));
+    printer.key("max_headers", listen.max_headers);
+    printer.text("max_header_line", &size_text(listen.max_header_line as u64));
+    printer.text("max_header_bytes", &size_text(listen.max_header_bytes as u64));
+    printer.text("max_body", &size_text(listen.max_body));
+    printer.text("drain_timeout", &duration_text(listen.drain_timeout));
+}
+
+fn print_upstream(printer: &mut Printer<'_>, model: &Model) {
+    let upstream = &model.upstream;
+    let address = match &upstream.address {
+        UpstreamAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
+        UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
+    };
+    printer.table("[upstream]", "upstream");
+    printer.text("address", &address);
+    printer.text("connect_timeout", &duration_text(upstream.connect_timeout));
+    printer.text("response_timeout", &duration_text(upstream.response_timeout));
+    printer.text("idle_timeout", &duration_text(upstream.idle_timeout));
+    printer.key("retry.attempts", upstream.retry_attempts);
+}
+
+fn print_telling(printer: &mut Printer<'_>, model: &Model) {
+    let (request_id, log) = (&model.request_id, &model.log);
+    printer.table("[request_id]", "request_id");
+    printer.text("header", request_id.header.as_str());
+    printer.text("inbound", name_of(&INBOUND, request_id.inbound));
+    printer.text("format", name_of(&ID_FORMATS, request_id.format));
+    let fields = log.headers.iter().map(|name| quote(name.as_str()));
+    printer.table("[log]", "log");
+    printer.text("format", name_of(&LOG_FORMATS, log.format));
+    printer.text("level", name_of(&LOG_LEVELS, log.level));
+    let access = match &log.access {
+        AccessSink::Stdout => "stdout".to_owned(),
+        AccessSink::Stderr => "stderr".to_owned(),
+        AccessSink::Off => "off".to_owned(),
+        AccessSink::File(path) => path.display().to_string(),
+    };
+    printer.text("access", &access);
+    printer.key("query", log.query);
+    printer.key("headers", list(fields.collect()));
+    printer.table("[errors]", "errors");
+    printer.text("format", name_of(&ERROR_FORMATS, model.errors));
+}
+
+fn print_route(printer: &mut Printer<'_>, index: usize, route: &Route, patterns: Vec<String>) {
+    printer.table("[[routes]]", &format!("routes.{index}"));
+    printer.text("name", &route.name);
+    printer.key("match", one_or_list(patterns));
+    match route.timeout {
+        Some(timeout) => printer.text("timeout", &duration_text(timeout)),
+        None => printer.out.push_str("# timeout is not set\n"),
+    }
+    printer.text("max_body", &size_text(route.max_body));
+}
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    let found = names.iter().find(|(_, named)| *named == value);
+    found.map_or("", |(name, _)| name)
+}
+
+fn one_or_list(mut quoted: Vec<String>) -> String {
+    if quoted.len() == 1 { quoted.swap_remove(0) } else { list(quoted) }
+}
+
+fn list(quoted: Vec<String>) -> String {
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A TOML basic string, with dollar signs doubled so that they are not read as variables.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for found in text.chars() {
+        match found {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '$' => quoted.push_str("$$"),
+            _ if found.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(found));
+            }
+            _ => quoted.push(found),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

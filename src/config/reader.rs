@@ -1,0 +1,324 @@
+//! A walk over the parsed file that collects every problem instead of ending at the first.
+//!
+//! Invariant: a key is known because somebody asked for it, so the list of known keys cannot differ
+//! from what is read; what nobody asked for is an unknown key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::excerpt::Lines;
+use super::interpolate::interpolate;
+use super::origin::{Origin, Origins};
+use super::report::{Finding, MAX_SHOWN, Place, Severity, shown};
+use super::suggest::{alternatives, nearest};
+
+/// What is gathered while tables are read.
+pub(crate) struct Reader<'d> {
+    source: &'d str,
+    pub(crate) lines: Lines,
+    env: &'d dyn Fn(&str) -> Option<String>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) origins: Origins,
+    /// The value of every key that is in the file, by dotted path.
+    spans: BTreeMap<String, Range<usize>>,
+    /// Every key that was asked for, by dotted path without indexes.
+    known: BTreeSet<String>,
+}
+
+/// A table, or the absence of one: every key of it can be asked for.
+pub(crate) struct Table<'r, 'd> {
+    pub(crate) reader: &'r mut Reader<'d>,
+    /// With the index in an array of tables: `routes.0`.
+    path: String,
+    /// Without: `routes`.
+    schema: &'static str,
+    entries: Option<&'d DeTable<'d>>,
+    asked: Vec<&'static str>,
+}
+
+/// A key that is in the file.
+pub(crate) struct Entry<'d> {
+    pub(crate) key: &'static str,
+    pub(crate) path: String,
+    pub(crate) value: &'d Spanned<DeValue<'d>>,
+}
+
+/// A string value after its variables were put in.
+#[derive(Debug, Clone)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) place: Place,
+    /// Whether the bytes of the file between the quotes are the text.
+    verbatim: bool,
+}
+
+impl Text {
+    /// An option's value.
+    pub(crate) fn from_command_line(text: &str) -> Text {
+        Text { text: text.to_owned(), place: Place::CommandLine, verbatim: false }
+    }
+
+    /// The place of a part of the text, as near as it is known.
+    pub(crate) fn part(&self, part: &Range<usize>) -> Place {
+        match &self.place {
+            Place::Bytes(span) if self.verbatim => {
+                Place::Bytes(span.start + 1 + part.start..span.start + 1 + part.end)
+            }
+            place => place.clone(),
+        }
+    }
+}
+
+impl<'d> Reader<'d> {
+    pub(crate) fn new(source: &'d str, env: &'d dyn Fn(&str) -> Option<String>) -> Reader<'d> {
+        Reader {
+            source,
+            lines: Lines::new(source),
+            env,
+            findings: Vec::new(),
+            origins: Origins::default(),
+            spans: BTreeMap::new(),
+            known: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn known(self) -> BTreeSet<String> {
+        self.known
+    }
+
+    pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.find(Severity::Error, place, message.into(), help.into(), None);
+    }
+
+    pub(crate) fn find(
+        &mut self,
+        severity: Severity,
+        place: Place,
+        message: String,
+        help: String,
+        note: Option<(String, Range<usize>)>,
+    ) {
+        self.findings.push(Finding { severity, place, message, help, note });
+    }
+
+    /// The bytes of a key's value, if the key is in the file.
+    pub(crate) fn span(&self, path: &str) -> Option<Range<usize>> {
+        self.spans.get(path).cloned()
+    }
+
+    /// Whether an error was found within these bytes.
+    pub(crate) fn has_error_in(&self, span: &Range<usize>) -> bool {
+        self.findings.iter().any(|finding| {
+            let inside = matches!(&finding.place, Place::Bytes(at) if span.contains(&at.start));
+            inside && finding.severity == Severity::Error
+        })
+    }
+
+    /// The file's text of a value, short enough for a message.
+    pub(crate) fn written(&self, value: &Spanned<DeValue<'_>>) -> String {
+        match value.get_ref() {
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+            _ => {
+                let written = self.source.get(value.span()).unwrap_or_default();
+                let line = written.lines().next().unwrap_or_default();
+                format!("`{}`", shown(line))
+            }
+        }
+    }
+
+    /// The text of a string value; anything else is an error that says what was wanted.
+    pub(crate) fn text(
+        &mut self,
+        entry: &Entry<'d>,
+        value: &Spanned<DeValue<'d>>,
+        wanted: &str,
+    ) -> Option<Text> {
+        let DeValue::String(raw) = value.get_ref() else {
+            let message = format!("`{}` must be {wanted}, found {}", entry.key, self.written(value));
+            let help = match value.get_ref() {
+                DeValue::Array(_) | DeValue::Table(_) => String::new(),
+                _ => format!(
+                    "write it in quotes: {} = \"{}\"",
+                    entry.key,
+                    self.written(value).trim_matches('`')
+                ),
+            };
+            self.error(Place::Bytes(value.span()), message, help);
+            return None;
+        };
+        let span = value.span();
+        let inside = span.start + 1..span.end.saturating_sub(1).max(span.start + 1);
+        let mut text = Text {
+            text: String::new(),
+            place: Place::Bytes(span.clone()),
+            verbatim: self.source.get(inside) == Some(raw.as_ref()),
+        };
+        match interpolate(raw, self.env) {
+            Ok(done) => {
+                text.verbatim &= done.text == *raw;
+                text.text = done.text;
+                if !done.variables.is_empty() {
+                    let line = self.lines.number(span.start);
+                    self.note_environment(&entry.path, line, done.variables);
+                }
+                Some(text)
+            }
+            Err(errors) => {
+                for wrong in errors {
+                    self.error(text.part(&wrong.at), wrong.message, wrong.help);
+                }
+                None
+            }
+        }
+    }
+
+    fn note_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
+        if let Origin::Environment { variables: before, .. } = self.origins.get(path) {
+            variables.splice(0..0, before);
+        }
+        self.origins.set(path.to_owned(), Origin::Environment { line, variables });
+    }
+
+    /// The table `[name]`, which may be absent.
+    pub(crate) fn table(&mut self, root: &'d DeTable<'d>, name: &'static str) -> Table<'_, 'd> {
+        let entries = match find(root, name) {
+            None => None,
+            Some((_, value)) => match value.get_ref() {
+                DeValue::Table(table) => Some(table),
+                DeValue::Array(_) => {
+                    let message = format!("`{name}` must be one table, found a list");
+                    self.error(Place::Bytes(value.span()), message, format!("write `[{name}]` once"));
+                    None
+                }
+                _ => {
+                    let message = format!("`{name}` must be a table, found {}", self.written(value));
+                    self.error(
+                        Place::Bytes(value.span()),
+                        message,
+                        format!("write `[{name}]`, and its keys below"),
+                    );
+                    None
+                }
+            },
+        };
+        self.open(name.to_owned(), name, entries)
+    }
+
+    /// A table by its entries.
+    pub(crate) fn open(
+        &mut self,
+        path: String,
+        schema: &'static str,
+        entries: Option<&'d DeTable<'d>>,
+    ) -> Table<'_, 'd> {
+        Table { reader: self, path, schema, entries, asked: Vec::new() }
+    }
+
+    /// Reports what is in `entries` but not among `names`.
+    pub(crate) fn refuse_unknown(&mut self, entries: &DeTable<'_>, names: &[&str], inside: &str) {
+        for (key, value) in entries {
+            let name = key.get_ref().as_ref();
+            if names.contains(&name) {
+                continue;
+            }
+            let shown = shown(name);
+            let message = match (inside.is_empty(), value.get_ref()) {
+                (true, DeValue::Table(_)) => format!("unknown table `[{shown}]`"),
+                (true, _) => format!("unknown key `{shown}` outside of any table"),
+                (false, _) => format!("unknown key `{shown}` in `{inside}`"),
+            };
+            // Nobody reads suggestions for thousands of keys, and they cost.
+            let hinted = self.findings.len() < MAX_SHOWN;
+            let help = match nearest(name, names.iter().copied().filter(|_| hinted)) {
+                Some(meant) => format!("did you mean `{meant}`"),
+                None if inside.is_empty() => self.table_of(name, names),
+                None => format!("known keys are {}", list(names)),
+            };
+            self.error(Place::Bytes(key.span()), message, help);
+        }
+    }
+
+    fn table_of(&self, key: &str, tables: &[&str]) -> String {
+        let owners: Vec<&str> = self
+            .known
+            .iter()
+            .filter_map(|path| path.split_once('.'))
+            .filter(|(_, last)| *last == key)
+            .map(|(table, _)| table)
+            .collect();
+        match owners.is_empty() {
+            true => format!("known tables are {}", list(tables)),
+            false => format!("`{key}` is a key of {}", alternatives(&owners)),
+        }
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+/// An entry of a table by name.
+pub(crate) fn find<'d>(
+    table: &'d DeTable<'d>,
+    name: &str,
+) -> Option<(Range<usize>, &'d Spanned<DeValue<'d>>)> {
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
+    Some((key.span(), value))
+}
+
+impl<'r, 'd> Table<'r, 'd> {
+    /// The entry of a key, which is known from now on.
+    pub(crate) fn entry(&mut self, key: &'static str) -> Option<Entry<'d>> {
+        self.asked.push(key);
+        self.reader.known.insert(format!("{}.{key}", self.schema));
+        let path = format!("{}.{key}", self.path);
+        let (_, value) = find(self.entries?, key)?;
+        let line = self.reader.lines.number(value.span().start);
+        self.reader.spans.insert(path.clone(), value.span());
+        self.reader.origins.set(path.clone(), Origin::File { line });
+        Some(Entry { key, path, value })
+    }
+
+    /// Whether the file has this key, well-formed or not.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.span(key).is_some()
+    }
+
+    /// The bytes of a key's value, if the file has the key and it was asked for.
+    pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
+        self.reader.span(&format!("{}.{key}", self.path))
+    }
+
+    /// A table within this one, `key = { … }` or `[table.key]`.
+    pub(crate) fn table(&mut self, key: &'static str, schema: &'static str, example: &str) -> Table<'_, 'd> {
+        self.asked.push(key);
+        let found = self.entries.and_then(|entries| find(entries, key));
+        let entries = match found.map(|(_, value)| (value, value.get_ref())) {
+            None => None,
+            Some((_, DeValue::Table(table))) => Some(table),
+            Some((value, _)) => {
+                let message = format!("`{key}` must be a table, found {}", self.reader.written(value));
+                self.reader.error(Place::Bytes(value.span()), message, format!("write `{key} = {example}`"));
+                None
+            }
+        };
+        let path = format!("{}.{key}", self.path);
+        self.reader.open(path, schema, entries)
+    }
+
+    /// Ends the reading: what was not asked for is unknown.
+    pub(crate) fn finish(self) {
+        if let Some(entries) = self.entries {
+            let name = match self.schema {
+                "routes" => "[[routes]]".to_owned(),
+                schema => format!("[{schema}]"),
+            };
+            self.reader.refuse_unknown(entries, &self.asked, &name);
+        }
+    }
+}

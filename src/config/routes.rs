@@ -1,0 +1,155 @@
+//! `[[routes]]`: raw values to the route table.
+//!
+//! Invariant: names are different, and no two patterns claim the same requests.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::message::routes::{Pattern, Route, RouteTable};
+
+use super::reader::{Reader, Table, Text, find};
+use super::report::{Place, Severity, shown};
+
+const EXAMPLE: &str = "write `match = \"POST /api/v1/query\"`, or a list of such patterns";
+
+/// A route and its patterns, each with its place in the file.
+#[derive(Default)]
+struct Gathered {
+    routes: Vec<Arc<Route>>,
+    patterns: Vec<(Pattern, usize)>,
+    places: Vec<Place>,
+    names: HashMap<Arc<str>, Range<usize>>,
+}
+
+/// Reads the list; without one, a single route takes everything.
+pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, max_body: u64) -> RouteTable {
+    let everything = Route { name: "all".into(), timeout: None, max_body };
+    let entries = entries(reader, root);
+    if entries.is_empty() {
+        return RouteTable::single(everything);
+    }
+    let mut gathered = Gathered::default();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let table = reader.open(format!("routes.{index}"), "routes", Some(entry.0));
+        read_route(table, entry.1, max_body, &mut gathered);
+    }
+    let Gathered { routes, patterns, places, .. } = gathered;
+    RouteTable::build(routes, patterns.clone()).unwrap_or_else(|duplicates| {
+        for found in duplicates {
+            let pattern = &patterns[found.second].0;
+            let message = match found.method {
+                Some(method) if pattern.methods().len() > 1 => {
+                    format!("`{pattern}` repeats a pattern for `{method}`")
+                }
+                _ => format!("`{pattern}` repeats a pattern"),
+            };
+            let note = match &places[found.first] {
+                Place::Bytes(span) => Some(("it stands first here".to_owned(), span.clone())),
+                _ => None,
+            };
+            let help = "remove one of them; names of parameters do not make a difference".to_owned();
+            reader.find(Severity::Error, places[found.second].clone(), message, help, note);
+        }
+        RouteTable::single(everything)
+    })
+}
+
+fn entries<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
+    let Some((_, value)) = find(root, "routes") else {
+        return Vec::new();
+    };
+    let help = "write `[[routes]]` above each route";
+    let DeValue::Array(values) = value.get_ref() else {
+        let message = format!("`routes` must be a list of tables, found {}", reader.written(value));
+        reader.error(Place::Bytes(value.span()), message, help);
+        return Vec::new();
+    };
+    let mut tables = Vec::new();
+    for value in values.iter() {
+        match value.get_ref() {
+            DeValue::Table(table) => tables.push((table, value.span())),
+            _ => {
+                let message = format!("a route must be a table, found {}", reader.written(value));
+                reader.error(Place::Bytes(value.span()), message, help);
+            }
+        }
+    }
+    tables
+}
+
+fn read_route(mut table: Table<'_, '_>, header: Range<usize>, max_body: u64, gathered: &mut Gathered) {
+    let name = name(&mut table, &header, &mut gathered.names);
+    let patterns = patterns(&mut table, &header);
+    let timeout = table.optional_duration("timeout");
+    let max_body = table.size("max_body", max_body);
+    table.finish();
+    let route = gathered.routes.len();
+    gathered.routes.push(Arc::new(Route { name: name.unwrap_or_default(), timeout, max_body }));
+    for (pattern, place) in patterns {
+        gathered.patterns.push((pattern, route));
+        gathered.places.push(place);
+    }
+}
+
+fn name(
+    table: &mut Table<'_, '_>,
+    header: &Range<usize>,
+    names: &mut HashMap<Arc<str>, Range<usize>>,
+) -> Option<Arc<str>> {
+    let written = table.string("name", "a name");
+    let Some(text) = written else {
+        if !table.has("name") {
+            let help = "write `name = \"query\"`; records and metrics carry it";
+            table.reader.error(Place::Bytes(header.clone()), "`name` of this route is missing", help);
+        }
+        return None;
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if !(1..=64).contains(&text.text.len()) || !text.text.bytes().all(allowed) {
+        let message = format!("`{}` is not a route name", shown(&text.text));
+        table.reader.error(text.place, message, "use 1 to 64 of letters, digits, `_`, `.` and `-`");
+        return None;
+    }
+    let name: Arc<str> = text.text.into();
+    if let Some(first) = names.get(&name) {
+        let note = Some(("it stands first here".to_owned(), first.clone()));
+        let message = format!("route name `{name}` is there twice");
+        let help = "give each route its own name, or put all patterns into one `match` list".to_owned();
+        table.reader.find(Severity::Error, text.place, message, help, note);
+        return None;
+    }
+    if let Place::Bytes(span) = text.place {
+        names.insert(Arc::clone(&name), span);
+    }
+    Some(name)
+}
+
+fn patterns(table: &mut Table<'_, '_>, header: &Range<usize>) -> Vec<(Pattern, Place)> {
+    let Some(texts) = table.strings("match", "a pattern or a list of patterns") else {
+        if !table.has("match") {
+            table.reader.error(Place::Bytes(header.clone()), "`match` of this route is missing", EXAMPLE);
+        }
+        return Vec::new();
+    };
+    if texts.is_empty() {
+        let span = table.span("match").unwrap_or_else(|| header.clone());
+        if !table.reader.has_error_in(&span) {
+            table.reader.error(Place::Bytes(span), "`match` must hold at least one pattern", EXAMPLE);
+        }
+    }
+    let parsed = texts.into_iter().map(|text| parse(table.reader, text));
+    parsed.collect::<Vec<_>>().into_iter().flatten().collect()
+}
+
+fn parse(reader: &mut Reader<'_>, text: Text) -> Option<(Pattern, Place)> {
+    match Pattern::parse(&text.text) {
+        Ok(pattern) => Some((pattern, text.place)),
+        Err(error) => {
+            reader.error(text.part(&error.at), error.message, error.help);
+            None
+        }
+    }
+}

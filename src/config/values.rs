@@ -1,0 +1,177 @@
+//! The kinds of values a key can have.
+//!
+//! Invariant: a value that cannot be used is reported, and its default takes its place, so that
+//! reading goes on; a configuration with a report never becomes a model.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::reader::{Entry, Table, Text};
+use super::report::{Place, shown};
+use super::suggest::{alternatives, nearest};
+use super::units::{self, UnitError};
+
+impl<'d> Table<'_, 'd> {
+    /// `key = "10s"`
+    pub(crate) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        self.optional_duration(key).unwrap_or(default)
+    }
+
+    /// `key = "10s"`, or no such key.
+    pub(crate) fn optional_duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.quantity(key, "a duration", "s", units::parse_duration)
+    }
+
+    /// `key = "64KiB"`
+    pub(crate) fn size(&mut self, key: &'static str, default: u64) -> u64 {
+        self.optional_size(key).unwrap_or(default)
+    }
+
+    /// `key = "64KiB"`, or no such key.
+    pub(crate) fn optional_size(&mut self, key: &'static str) -> Option<u64> {
+        self.quantity(key, "a size", "B", units::parse_size)
+    }
+
+    fn quantity<T>(
+        &mut self,
+        key: &'static str,
+        kind: &str,
+        usual_unit: &str,
+        parse: fn(&str) -> Result<T, UnitError>,
+    ) -> Option<T> {
+        let entry = self.entry(key)?;
+        if let DeValue::Integer(number) = entry.value.get_ref() {
+            let number = number.to_string();
+            let message = format!("`{key}` needs a unit, found `{number}`");
+            let help = format!("write `{key} = \"{}{usual_unit}\"`", number.trim_start_matches('-'));
+            self.reader.error(Place::Bytes(entry.value.span()), message, help);
+            return None;
+        }
+        let text = self.reader.text(&entry, entry.value, &format!("{kind} with a unit"))?;
+        parse(&text.text)
+            .map_err(|error| {
+                let message = format!("`{key}` {}, found `{}`", error.fault, shown(&text.text));
+                self.reader.error(text.place, message, error.help);
+            })
+            .ok()
+    }
+
+    /// `key = 90`
+    pub(crate) fn count(&mut self, key: &'static str, default: u64, allowed: RangeInclusive<u64>) -> u64 {
+        self.optional_count(key, allowed).unwrap_or(default)
+    }
+
+    fn optional_count(&mut self, key: &'static str, allowed: RangeInclusive<u64>) -> Option<u64> {
+        let entry = self.entry(key)?;
+        let (number, found) = match entry.value.get_ref() {
+            DeValue::Integer(number) => {
+                let parsed = i128::from_str_radix(number.as_str(), number.radix());
+                // What does not fit is far above every bound.
+                (parsed.unwrap_or(i128::MAX), number.to_string())
+            }
+            DeValue::String(raw) if raw.contains("${") => {
+                let text = self.reader.text(&entry, entry.value, "a whole number")?;
+                match text.text.parse::<i128>() {
+                    Ok(number) => (number, text.text),
+                    Err(_) => {
+                        return self.not_a_count(&entry, &format!("`{}`", shown(&text.text)), "");
+                    }
+                }
+            }
+            DeValue::String(raw) if raw.parse::<u64>().is_ok() => {
+                let help = format!("write it without quotes: `{key} = {raw}`");
+                let found = self.reader.written(entry.value);
+                return self.not_a_count(&entry, &found, &help);
+            }
+            _ => {
+                let found = self.reader.written(entry.value);
+                return self.not_a_count(&entry, &found, "");
+            }
+        };
+        match u64::try_from(number).ok().filter(|number| allowed.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                let low = number < i128::from(*allowed.start());
+                let bound = match low {
+                    true => format!("at least {}", allowed.start()),
+                    false => format!("at most {}", allowed.end()),
+                };
+                let message = format!("`{key}` must be {bound}, found `{}`", shown(&found));
+                let help = format!("use a number from {} to {}", allowed.start(), allowed.end());
+                self.reader.error(Place::Bytes(entry.value.span()), message, help);
+                None
+            }
+        }
+    }
+
+    fn not_a_count(&mut self, entry: &Entry<'d>, found: &str, help: &str) -> Option<u64> {
+        let message = format!("`{}` must be a whole number, found {found}", entry.key);
+        self.reader.error(Place::Bytes(entry.value.span()), message, help);
+        None
+    }
+
+    /// `key = true`
+    pub(crate) fn switch(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(entry) = self.entry(key) else {
+            return default;
+        };
+        let found = match entry.value.get_ref() {
+            DeValue::Boolean(value) => return *value,
+            DeValue::String(raw) if raw.contains("${") => {
+                match self.reader.text(&entry, entry.value, "`true` or `false`") {
+                    None => return default,
+                    Some(text) if text.text == "true" => return true,
+                    Some(text) if text.text == "false" => return false,
+                    Some(text) => format!("`{}`", shown(&text.text)),
+                }
+            }
+            _ => self.reader.written(entry.value),
+        };
+        let message = format!("`{key}` must be `true` or `false`, found {found}");
+        self.reader.error(Place::Bytes(entry.value.span()), message, "write it without quotes");
+        default
+    }
+
+    /// `key = "one of these"`
+    pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&str, T)], default: T) -> T {
+        let wanted: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let wanted_text = alternatives(&wanted);
+        let Some(text) = self.string(key, &wanted_text) else {
+            return default;
+        };
+        if let Some((_, value)) = names.iter().find(|(name, _)| *name == text.text) {
+            return *value;
+        }
+        let message = format!("`{key}` must be {wanted_text}, found `{}`", shown(&text.text));
+        let help = match nearest(&text.text, wanted) {
+            Some(meant) => format!("did you mean `{meant}`"),
+            None => String::new(),
+        };
+        self.reader.error(text.place, message, help);
+        default
+    }
+
+    /// `key = "text"`, or no such key.
+    pub(crate) fn string(&mut self, key: &'static str, wanted: &str) -> Option<Text> {
+        let entry = self.entry(key)?;
+        self.reader.text(&entry, entry.value, wanted)
+    }
+
+    /// `key = ["text", …]` or `key = "text"`, or no such key.
+    pub(crate) fn strings(&mut self, key: &'static str, wanted: &str) -> Option<Vec<Text>> {
+        let entry = self.entry(key)?;
+        let one;
+        let values: &[Spanned<DeValue<'d>>] = match entry.value.get_ref() {
+            DeValue::Array(values) => values,
+            _ => {
+                one = [entry.value.clone()];
+                &one
+            }
+        };
+        let texts = values.iter().map(|value| self.reader.text(&entry, value, wanted));
+        Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
+    }
+}
