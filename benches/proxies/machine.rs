@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 use crate::plan::Name;
 use crate::trouble::{Fallible, Trouble, io};
 
+/// A load average above this means that others use the two cores.
+const BUSY_LOAD: f64 = 1.0;
+
 /// One core for the proxy, one for load and origin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cores {
@@ -100,6 +103,10 @@ pub(crate) fn describe(cores: Cores, contenders: &[Name]) -> Vec<String> {
         format!("cores: proxy on {}, load and origin on {}", cores.proxy, cores.load),
         format!("load average before: {}", load.split(' ').next().unwrap_or("?")),
     ];
+    let load: f64 = load.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0);
+    if load > BUSY_LOAD {
+        lines.push("the machine is busy with something else: do not quote these figures".to_owned());
+    }
     if cores.siblings {
         lines.push("the two cores are threads of one physical core: expect noise".to_owned());
     }

@@ -85,7 +85,7 @@ async fn compare(plan: &Plan, cores: Cores, directory: &Path) -> Fallible<()> {
     for name in &plan.contenders {
         let contender = Contender::start(*name, cores.proxy, directory, &origin).await?;
         let verified = contender.verify(&origin).await;
-        verified.map_err(|trouble| trouble.during(name.text()))?;
+        verified.map_err(|trouble| contender.explain(trouble))?;
         contenders.push(contender);
     }
     let mut sent = vec![0; contenders.len()];

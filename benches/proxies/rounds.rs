@@ -47,7 +47,7 @@ pub(crate) async fn run(
             for (proxy, requests) in proxies() {
                 let bytes = idle_bytes(proxy, connections, requests)
                     .await
-                    .map_err(|trouble| trouble.during(proxy.name.text()))?;
+                    .map_err(|trouble| proxy.explain(trouble))?;
                 memory.push((proxy.name, bytes));
             }
             Outcome::Memory(memory)
@@ -57,7 +57,7 @@ pub(crate) async fn run(
             for (proxy, requests) in proxies() {
                 let counted = system_calls(proxy, connections, requests, directory)
                     .await
-                    .map_err(|trouble| trouble.during(proxy.name.text()))?;
+                    .map_err(|trouble| proxy.explain(trouble))?;
                 calls.push((proxy.name, counted));
             }
             Outcome::SystemCalls(calls)
@@ -71,7 +71,7 @@ pub(crate) async fn run(
                 for (index, contender) in contenders.iter().enumerate() {
                     let sample = round(plan, scenario.kind, contender, &requests[index])
                         .await
-                        .map_err(|trouble| trouble.during(contender.name.text()))?;
+                        .map_err(|trouble| contender.explain(trouble))?;
                     samples[index].1.push(sample);
                 }
             }

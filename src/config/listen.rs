@@ -11,8 +11,9 @@ use ipnet::IpNet;
 use super::address::{parse_listen, parse_network};
 use super::model::{Listen, ListenAddress};
 use super::origin::Origin;
-use super::reader::{Reader, Table, Text};
+use super::reader::{Reader, Text};
 use super::report::{Place, Severity, shown};
+use super::table::Table;
 use super::units::size_text;
 
 /// What a head may be at most, whatever is configured.

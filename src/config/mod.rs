@@ -18,6 +18,7 @@ mod report;
 mod routes;
 mod suggest;
 mod syntax;
+mod table;
 mod telling;
 pub mod units;
 mod upstream;

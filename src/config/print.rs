@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::message::routes::Route;
 
 use super::Loaded;
-use super::model::{AccessSink, ListenAddress, Model, UpstreamAddress};
+use super::model::{AccessSink, Model};
 use super::origin::Origins;
 use super::telling::{ERROR_FORMATS, ID_FORMATS, INBOUND, LOG_FORMATS, LOG_LEVELS};
 use super::units::{duration_text, size_text};
@@ -58,10 +58,7 @@ impl Printer<'_> {
 
 fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     let listen = &model.listen;
-    let addresses = listen.addresses.iter().map(|address| match address {
-        ListenAddress::Tcp(address) => quote(&address.to_string()),
-        ListenAddress::Unix(path) => quote(&format!("unix:{}", path.display())),
-    });
+    let addresses = listen.addresses.iter().map(|address| quote(&address.to_string()));
     let networks =
         listen.trusted_proxies.iter().map(|network| match network.prefix_len() == network.max_prefix_len() {
             true => quote(&network.addr().to_string()),
@@ -84,13 +81,8 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
 
 fn print_upstream(printer: &mut Printer<'_>, model: &Model) {
     let upstream = &model.upstream;
-    let address = match &upstream.address {
-        UpstreamAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
-        UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
-    };
     printer.table("[upstream]", "upstream");
-    printer.text("address", &address);
+    printer.text("address", &upstream.address.to_string());
     printer.text("connect_timeout", &duration_text(upstream.connect_timeout));
     printer.text("response_timeout", &duration_text(upstream.response_timeout));
     printer.text("idle_timeout", &duration_text(upstream.idle_timeout));

@@ -14,6 +14,7 @@ use super::interpolate::interpolate;
 use super::origin::{Origin, Origins};
 use super::report::{Finding, MAX_SHOWN, Place, Severity, shown};
 use super::suggest::{alternatives, nearest};
+use super::table::{Entry, Table};
 
 /// What is gathered while tables are read.
 pub(crate) struct Reader<'d> {
@@ -23,27 +24,9 @@ pub(crate) struct Reader<'d> {
     pub(crate) findings: Vec<Finding>,
     pub(crate) origins: Origins,
     /// The value of every key that is in the file, by dotted path.
-    spans: BTreeMap<String, Range<usize>>,
+    pub(super) spans: BTreeMap<String, Range<usize>>,
     /// Every key that was asked for, by dotted path without indexes.
-    known: BTreeSet<String>,
-}
-
-/// A table, or the absence of one: every key of it can be asked for.
-pub(crate) struct Table<'r, 'd> {
-    pub(crate) reader: &'r mut Reader<'d>,
-    /// With the index in an array of tables: `routes.0`.
-    path: String,
-    /// Without: `routes`.
-    schema: &'static str,
-    entries: Option<&'d DeTable<'d>>,
-    asked: Vec<&'static str>,
-}
-
-/// A key that is in the file.
-pub(crate) struct Entry<'d> {
-    pub(crate) key: &'static str,
-    pub(crate) path: String,
-    pub(crate) value: &'d Spanned<DeValue<'d>>,
+    pub(super) known: BTreeSet<String>,
 }
 
 /// A string value after its variables were put in.
@@ -201,17 +184,7 @@ impl<'d> Reader<'d> {
                 }
             },
         };
-        self.open(name.to_owned(), name, entries)
-    }
-
-    /// A table by its entries.
-    pub(crate) fn open(
-        &mut self,
-        path: String,
-        schema: &'static str,
-        entries: Option<&'d DeTable<'d>>,
-    ) -> Table<'_, 'd> {
-        Table { reader: self, path, schema, entries, asked: Vec::new() }
+        Table::new(self, name.to_owned(), name, entries)
     }
 
     /// Reports what is in `entries` but not among `names`.
@@ -265,56 +238,4 @@ pub(crate) fn find<'d>(
 ) -> Option<(Range<usize>, &'d Spanned<DeValue<'d>>)> {
     let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
     Some((key.span(), value))
-}
-
-impl<'r, 'd> Table<'r, 'd> {
-    /// The entry of a key, which is known from now on.
-    pub(crate) fn entry(&mut self, key: &'static str) -> Option<Entry<'d>> {
-        self.asked.push(key);
-        self.reader.known.insert(format!("{}.{key}", self.schema));
-        let path = format!("{}.{key}", self.path);
-        let (_, value) = find(self.entries?, key)?;
-        let line = self.reader.lines.number(value.span().start);
-        self.reader.spans.insert(path.clone(), value.span());
-        self.reader.origins.set(path.clone(), Origin::File { line });
-        Some(Entry { key, path, value })
-    }
-
-    /// Whether the file has this key, well-formed or not.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.span(key).is_some()
-    }
-
-    /// The bytes of a key's value, if the file has the key and it was asked for.
-    pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
-        self.reader.span(&format!("{}.{key}", self.path))
-    }
-
-    /// A table within this one, `key = { … }` or `[table.key]`.
-    pub(crate) fn table(&mut self, key: &'static str, schema: &'static str, example: &str) -> Table<'_, 'd> {
-        self.asked.push(key);
-        let found = self.entries.and_then(|entries| find(entries, key));
-        let entries = match found.map(|(_, value)| (value, value.get_ref())) {
-            None => None,
-            Some((_, DeValue::Table(table))) => Some(table),
-            Some((value, _)) => {
-                let message = format!("`{key}` must be a table, found {}", self.reader.written(value));
-                self.reader.error(Place::Bytes(value.span()), message, format!("write `{key} = {example}`"));
-                None
-            }
-        };
-        let path = format!("{}.{key}", self.path);
-        self.reader.open(path, schema, entries)
-    }
-
-    /// Ends the reading: what was not asked for is unknown.
-    pub(crate) fn finish(self) {
-        if let Some(entries) = self.entries {
-            let name = match self.schema {
-                "routes" => "[[routes]]".to_owned(),
-                schema => format!("[{schema}]"),
-            };
-            self.reader.refuse_unknown(entries, &self.asked, &name);
-        }
-    }
 }

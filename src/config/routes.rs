@@ -10,8 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::message::routes::{Pattern, Route, RouteTable};
 
-use super::reader::{Reader, Table, Text, find};
+use super::reader::{Reader, Text, find};
 use super::report::{Place, Severity, shown};
+use super::table::Table;
 
 const EXAMPLE: &str = "write `match = \"POST /api/v1/query\"`, or a list of such patterns";
 
@@ -33,7 +34,7 @@ pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, max_body:
     }
     let mut gathered = Gathered::default();
     for (index, entry) in entries.into_iter().enumerate() {
-        let table = reader.open(format!("routes.{index}"), "routes", Some(entry.0));
+        let table = Table::new(reader, format!("routes.{index}"), "routes", Some(entry.0));
         read_route(table, entry.1, max_body, &mut gathered);
     }
     let Gathered { routes, patterns, places, .. } = gathered;

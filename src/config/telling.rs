@@ -8,9 +8,9 @@ use http::HeaderName;
 
 use super::fields;
 use super::model::{AccessSink, ErrorFormat, IdFormat, InboundId, Log, LogFormat, LogLevel, RequestId};
-use super::reader::Table;
 use super::report::shown;
 use super::suggest::nearest;
+use super::table::Table;
 
 pub(crate) const INBOUND: [(&str, InboundId); 3] =
     [("always", InboundId::Always), ("trusted", InboundId::Trusted), ("never", InboundId::Never)];

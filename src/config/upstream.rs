@@ -6,8 +6,9 @@ use super::address::parse_upstream;
 use super::listen::warn;
 use super::model::{Upstream, UpstreamAddress};
 use super::origin::Origin;
-use super::reader::{Table, Text};
+use super::reader::Text;
 use super::report::{Place, shown};
+use super::table::Table;
 
 /// Gunicorn closes a connection that was idle this long.
 const GUNICORN_KEEPALIVE: Duration = Duration::from_secs(2);

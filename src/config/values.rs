@@ -9,9 +9,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::reader::{Entry, Table, Text};
+use super::reader::Text;
 use super::report::{Place, shown};
 use super::suggest::{alternatives, nearest};
+use super::table::{Entry, Table};
 use super::units::{self, UnitError};
 
 impl<'d> Table<'_, 'd> {

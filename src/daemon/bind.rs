@@ -46,17 +46,14 @@ pub(super) fn bind_all(addresses: &[ListenAddress], workers: usize) -> Result<Al
     Ok(all)
 }
 
-/// The kernel spreads connections over the sockets of one port.
+/// The kernel spreads connections over the sockets of one port. It would let another tollgate join in too, so a
+/// socket that shares with nobody tries the address first.
 fn bind_tcp(mut address: SocketAddr, per_worker: &mut [Vec<Bound>]) -> io::Result<ListenAddress> {
+    tcp_socket(address)?.listen(1)?;
     for listeners in per_worker {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+        let socket = bound(socket, address)?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         // Port 0 is chosen once and then shared.
@@ -64,6 +61,20 @@ fn bind_tcp(mut address: SocketAddr, per_worker: &mut [Vec<Bound>]) -> io::Resul
         listeners.push(Bound::Tcp(listener));
     }
     Ok(ListenAddress::Tcp(address))
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    bound(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?, address)
+}
+
+fn bound(socket: Socket, address: SocketAddr) -> io::Result<Socket> {
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// A Unix socket has one queue; the workers take turns.

@@ -90,7 +90,8 @@ impl http_body::Body for Body {
 impl Drop for Body {
     /// Hyper drops a body when it has all of it, or when the client has left.
     fn drop(&mut self) {
-        let over = http_body::Body::is_end_stream(self);
+        let over = http_body::Body::is_end_stream(self)
+            || self.exchange.as_ref().is_some_and(|exchange| exchange.request.method == http::Method::HEAD);
         if let Some(exchange) = self.exchange.take()
             && over
         {

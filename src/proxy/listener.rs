@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::socket::Socket;
 
 use super::connection::{self, Connection};
-use super::worker::Worker;
+use super::worker::{Seat, Worker};
 
 /// Pause after an error that would only repeat, such as too many open files.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
@@ -60,10 +60,7 @@ pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Rec
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((socket, peer)) => {
-                let conn = Connection::new(&worker, peer);
-                tokio::task::spawn_local(connection::serve(socket, conn, seat));
-            }
+            Ok((socket, peer)) => serve(&worker, socket, peer, seat),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 let now = worker.clock.now();
@@ -75,21 +72,41 @@ pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Rec
             }
         }
     }
-    serve_queue(&listener, &worker).await;
+    // It ends with an error: the queue is empty, or cannot be read.
+    let _ = serve_queue(listener, &worker);
 }
 
-/// Connections that the kernel had completed before the listener closes would be reset with it.
-async fn serve_queue(listener: &Listener, worker: &Rc<Worker>) {
+/// Connections that the kernel had completed before the listener closes would be reset with it. Asks the kernel
+/// itself: the runtime may not have heard of them yet.
+fn serve_queue(listener: Listener, worker: &Rc<Worker>) -> io::Result<()> {
+    let next: Box<dyn Fn() -> io::Result<(Socket, Option<IpAddr>)>> = match listener {
+        Listener::Tcp(listener) => {
+            let listener = listener.into_std()?;
+            Box::new(move || {
+                let (socket, peer) = listener.accept()?;
+                socket.set_nonblocking(true)?;
+                Ok((Socket::Tcp(TcpStream::from_std(socket)?), Some(peer.ip().to_canonical())))
+            })
+        }
+        Listener::Unix(listener) => {
+            let listener = listener.into_std()?;
+            Box::new(move || {
+                let (socket, _) = listener.accept()?;
+                socket.set_nonblocking(true)?;
+                Ok((Socket::Unix(UnixStream::from_std(socket)?), None))
+            })
+        }
+    };
     while let Some(seat) = worker.take_seat() {
-        let accepted = tokio::select! {
-            biased;
-            accepted = listener.accept() => accepted,
-            () = std::future::ready(()) => break,
-        };
-        let Ok((socket, peer)) = accepted else { break };
-        let conn = Connection::new(worker, peer);
-        tokio::task::spawn_local(connection::serve(socket, conn, seat));
+        let (socket, peer) = next()?;
+        serve(worker, socket, peer, seat);
     }
+    Ok(())
+}
+
+fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<IpAddr>, seat: Seat) {
+    let conn = Connection::new(worker, peer);
+    tokio::task::spawn_local(connection::serve(socket, conn, seat));
 }
 
 /// Errors of a connection that was gone before it was accepted.

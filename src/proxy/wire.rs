@@ -36,6 +36,10 @@ enum Phase {
     Open,
     /// Its answer is with hyper, not all of it with the kernel.
     Flushing,
+    /// All of it is with the kernel.
+    Flushed,
+    /// One ended without a whole answer: there is no other on this connection.
+    Broken,
 }
 
 /// Where the bytes that come next belong.
@@ -99,9 +103,9 @@ impl Wire {
         *self.flushing.borrow_mut() = Some(exchange);
     }
 
-    /// The exchange ended without an answer.
+    /// The exchange ended.
     pub fn close_exchange(&self) {
-        self.phase.set(Phase::Idle);
+        self.phase.set(if self.phase.get() == Phase::Flushed { Phase::Idle } else { Phase::Broken });
     }
 
     /// The app agreed to a WebSocket: when hyper is done, the tunnel begins.
@@ -382,7 +386,7 @@ impl AsyncWrite for DownstreamIo {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
         if this.wire.phase.get() == Phase::Flushing {
-            this.wire.phase.set(Phase::Idle);
+            this.wire.phase.set(Phase::Flushed);
             if let Some(mut exchange) = this.wire.flushing.borrow_mut().take() {
                 exchange.complete();
             }

@@ -13,6 +13,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::clock::Clock;
+
 /// A worker's buffer is handed over when it holds this much, or when the timer says so.
 const FLUSH_AT_BYTES: usize = 64 * 1024;
 /// Buffers that may wait for the writer.
@@ -76,8 +78,9 @@ impl Sink {
     /// up the process's end. Call it when every [`Lines`] is gone.
     pub fn close(self, patience: Duration) {
         drop(self.sender);
-        let waited = std::time::Instant::now();
-        while !self.thread.is_finished() && waited.elapsed() < patience {
+        let clock = Clock::start();
+        let deadline = clock.now() + patience;
+        while !self.thread.is_finished() && clock.now() < deadline {
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }

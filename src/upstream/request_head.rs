@@ -46,7 +46,12 @@ impl RequestHead<'_> {
         out.reserve(1024);
         out.put_slice(self.method.as_str().as_bytes());
         out.put_u8(b' ');
-        out.put_slice(self.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        if !target.starts_with('/') {
+            // `http://host?query` has an empty path, which is `/` on the way to a server.
+            out.put_u8(b'/');
+        }
+        out.put_slice(target.as_bytes());
         out.put_slice(b" HTTP/1.1\r\n");
         for (name, value) in self.headers {
             if self.passes(name) {

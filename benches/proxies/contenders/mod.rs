@@ -94,6 +94,16 @@ impl Contender {
         self.running.as_ref().map(|running| running.process.processes()).unwrap_or_default()
     }
 
+    /// `trouble` with what the proxy itself has to say about it.
+    pub(crate) fn explain(&self, trouble: Trouble) -> Trouble {
+        let printed = self.running.as_ref().map(|running| running.process.printed()).unwrap_or_default();
+        let state = match &self.running {
+            Some(running) if running.process.processes().is_empty() => "it has ended; ",
+            _ => "",
+        };
+        Trouble::new(format!("{trouble}\n{state}its standard error:\n{printed}")).during(self.name.text())
+    }
+
     pub(crate) fn cpu(&self) -> CpuMeter {
         CpuMeter::new(self.processes())
     }

@@ -77,7 +77,8 @@ impl Supervised {
         Err(Trouble::new(format!("`{}` does not end on SIG{signal}", self.name)))
     }
 
-    fn printed(&self) -> String {
+    /// The last of what it wrote to its standard error.
+    pub(crate) fn printed(&self) -> String {
         let bytes = fs::read(&self.stderr).unwrap_or_default();
         let start = bytes.len().saturating_sub(SHOWN_OUTPUT_BYTES);
         String::from_utf8_lossy(&bytes[start..]).into_owned()

@@ -34,6 +34,7 @@ struct Pace {
     /// Requests intended before this are warm-up.
     measured_from: Cell<Instant>,
     unanswered: Cell<u64>,
+    answered: Cell<u64>,
 }
 
 /// Sends `rate_per_second` over the connections of `fleet`, which end with it.
@@ -63,6 +64,7 @@ pub(crate) async fn run_for(
         latencies: RefCell::default(),
         measured_from: Cell::new(started + warm_up),
         unanswered: Cell::new(0),
+        answered: Cell::new(0),
     });
     let mut workers = JoinSet::new();
     for (index, (reader, answer)) in readers.into_iter().enumerate() {
@@ -72,15 +74,17 @@ pub(crate) async fn run_for(
     let mut next = started;
     next = send_until(&pace, next, interval, started + warm_up, &mut workers).await?;
     let cpu_before = cpu.read()?;
+    let answered_before = pace.answered.get();
     let measured_from = Instant::now();
     let end = measured_from + measured;
     send_until(&pace, next, interval, end, &mut workers).await?;
     let elapsed = measured_from.elapsed();
+    let requests = pace.answered.get() - answered_before;
     let proxy_cpu = cpu.read()?.since(cpu_before);
     settle(&pace, &mut workers).await?;
     let mut latencies = pace.latencies.take();
     latencies.sort_unstable();
-    Ok(Sample { requests: latencies.len() as u64, elapsed, proxy_cpu, latencies })
+    Ok(Sample { requests, elapsed, proxy_cpu, latencies })
 }
 
 /// Sends what is due until `end`, and tells when the next would have been.
@@ -172,6 +176,7 @@ impl Pace {
             self.latencies.borrow_mut().push(intended.elapsed());
         }
         self.unanswered.set(self.unanswered.get() - 1);
+        self.answered.set(self.answered.get() + 1);
         let waiting = self.waiting.borrow_mut().pop_front();
         match waiting {
             Some(intended) => self.send(index, intended),

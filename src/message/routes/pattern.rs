@@ -1,6 +1,6 @@
 //! A route's pattern: `POST /api/v1/query`, `/ws/{room}`, `GET,POST /auth/*`.
 //!
-//! Invariant: a pattern that could never match a normalized path is refused here, with the place in
+//! Invariant: a pattern that could never match, or not what was meant, is refused here, with the place in
 //! its text that is wrong.
 
 use std::fmt;
@@ -211,7 +211,7 @@ fn parse_segment(
 ) -> Result<Segment, PatternError> {
     if part.is_empty() && !last {
         let at = at.start - 1..at.end + 1;
-        return refuse(at, "`//` matches no normalized path", "write one `/`");
+        return refuse(at, "a pattern has no empty segment", "write one `/`");
     }
     if matches!(part, "." | "..") {
         let help = "such segments are resolved before routes are looked up; write the path they lead to";

@@ -1,0 +1,93 @@
+//! A table of the file while it is read.
+//!
+//! Invariant: every key that is asked for is noted, whether the file has it or not; that is what
+//! makes it known.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::origin::Origin;
+use super::reader::{Reader, find};
+use super::report::Place;
+
+/// A table, or the absence of one: every key of it can be asked for.
+pub(crate) struct Table<'r, 'd> {
+    pub(crate) reader: &'r mut Reader<'d>,
+    /// With the index in an array of tables: `routes.0`.
+    path: String,
+    /// Without: `routes`.
+    schema: &'static str,
+    entries: Option<&'d DeTable<'d>>,
+    asked: Vec<&'static str>,
+}
+
+/// A key that is in the file.
+pub(crate) struct Entry<'d> {
+    pub(crate) key: &'static str,
+    pub(crate) path: String,
+    pub(crate) value: &'d Spanned<DeValue<'d>>,
+}
+
+impl<'r, 'd> Table<'r, 'd> {
+    /// A table by its entries.
+    pub(crate) fn new(
+        reader: &'r mut Reader<'d>,
+        path: String,
+        schema: &'static str,
+        entries: Option<&'d DeTable<'d>>,
+    ) -> Table<'r, 'd> {
+        Table { reader, path, schema, entries, asked: Vec::new() }
+    }
+
+    /// The entry of a key, which is known from now on.
+    pub(crate) fn entry(&mut self, key: &'static str) -> Option<Entry<'d>> {
+        self.asked.push(key);
+        self.reader.known.insert(format!("{}.{key}", self.schema));
+        let path = format!("{}.{key}", self.path);
+        let (_, value) = find(self.entries?, key)?;
+        let line = self.reader.lines.number(value.span().start);
+        self.reader.spans.insert(path.clone(), value.span());
+        self.reader.origins.set(path.clone(), Origin::File { line });
+        Some(Entry { key, path, value })
+    }
+
+    /// Whether the file has this key, well-formed or not.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.span(key).is_some()
+    }
+
+    /// The bytes of a key's value, if the file has the key and it was asked for.
+    pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
+        self.reader.span(&format!("{}.{key}", self.path))
+    }
+
+    /// A table within this one, `key = { … }` or `[table.key]`.
+    pub(crate) fn table(&mut self, key: &'static str, schema: &'static str, example: &str) -> Table<'_, 'd> {
+        self.asked.push(key);
+        let found = self.entries.and_then(|entries| find(entries, key));
+        let entries = match found.map(|(_, value)| (value, value.get_ref())) {
+            None => None,
+            Some((_, DeValue::Table(table))) => Some(table),
+            Some((value, _)) => {
+                let message = format!("`{key}` must be a table, found {}", self.reader.written(value));
+                self.reader.error(Place::Bytes(value.span()), message, format!("write `{key} = {example}`"));
+                None
+            }
+        };
+        let path = format!("{}.{key}", self.path);
+        Table::new(self.reader, path, schema, entries)
+    }
+
+    /// Ends the reading: what was not asked for is unknown.
+    pub(crate) fn finish(self) {
+        if let Some(entries) = self.entries {
+            let name = match self.schema {
+                "routes" => "[[routes]]".to_owned(),
+                schema => format!("[{schema}]"),
+            };
+            self.reader.refuse_unknown(entries, &self.asked, &name);
+        }
+    }
+}
