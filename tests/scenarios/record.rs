@@ -140,7 +140,7 @@ fn every_exchange_has_exactly_one_record() {
         ("upstream_timeout", "upstream"),
     ];
     let told: Vec<_> = told.iter().map(|(outcome, fault)| (&outcome[..], &fault[..])).collect();
-    assert_eq!(told, expected);
+    assert_eq!(told, expected, "{records:#?}");
     let mut ids: Vec<_> = records.iter().map(|record| record["request_id"].as_str().unwrap()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -148,22 +148,35 @@ fn every_exchange_has_exactly_one_record() {
 }
 
 #[test]
-fn a_client_that_leaves_before_the_answer_has_its_record_every_time() {
+fn a_client_that_leaves_has_its_record_every_time() {
     let origin = Origin::start(|mut peer| {
-        if peer.request().is_some() {
-            peer.wait_for_end();
+        let Some(request) = peer.request() else { return };
+        if request.target.starts_with("/begun") {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
         }
+        peer.wait_for_end();
     });
     let tollgate = Tollgate::before(origin.address());
-    for number in 0..50 {
+    for number in 0..100 {
         let mut client = tollgate.client();
-        client.send(get(&format!("/{number}")));
-        origin.wait_for_requests(number + 1);
-        if number % 2 == 0 { client.reset() } else { drop(client) }
+        if number % 2 == 0 {
+            client.send(get(&format!("/begun/{number}")));
+            client.wire().until(b"half").unwrap();
+        } else {
+            client.send(get(&format!("/waiting/{number}")));
+            origin.wait_for_requests(number + 1);
+        }
+        if number % 4 < 2 { client.reset() } else { drop(client) }
     }
-    let records = tollgate.wait_for_records(50);
+    let records = tollgate.final_records();
+    let recorded: Vec<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
+    for number in 0..100 {
+        let kind = if number % 2 == 0 { "begun" } else { "waiting" };
+        let path = format!("/{kind}/{number}");
+        let count = recorded.iter().filter(|held| **held == path).count();
+        assert_eq!(count, 1, "records of {path}");
+    }
     assert!(records.iter().all(|record| record["outcome"] == "downstream_left"), "{records:#?}");
-    assert_eq!(tollgate.final_records().len(), 50);
 }
 
 #[test]
