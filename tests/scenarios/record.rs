@@ -82,7 +82,7 @@ fn every_exchange_has_exactly_one_record() {
                     peer.wait_for_end();
                     return;
                 }
-                "/never" => {
+                "/never" | "/never?early" => {
                     peer.wait_for_end();
                     return;
                 }
@@ -177,6 +177,22 @@ fn a_client_that_leaves_has_its_record_every_time() {
         assert_eq!(count, 1, "records of {path}");
     }
     assert!(records.iter().all(|record| record["outcome"] == "downstream_left"), "{records:#?}");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_answer_comes_has_one_record() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    for number in 0..300 {
+        let mut client = tollgate.client();
+        client.send(get(&format!("/{number}")));
+        origin.wait_for_requests(number + 1);
+        client.reset();
+    }
+    let records = tollgate.final_records();
+    assert_eq!(records.len(), 300);
+    let told = |record: &Value| matches!(record["outcome"].as_str(), Some("complete" | "downstream_left"));
+    assert!(records.iter().all(told), "{records:#?}");
 }
 
 #[test]
