@@ -43,7 +43,7 @@ pub fn run(model: Arc<Model>, workers: Option<usize>) -> ExitCode {
             Err(error) => return error::tell(&error),
         };
         let signal = signals.end().await;
-        tracing::info!(signal, timeout = ?model.listen.drain_timeout, "draining");
+        tracing::info!(signal, "asked to end");
         let drained = tokio::select! {
             drained = daemon.drain(model.listen.drain_timeout) => drained,
             signal = signals.end() => {
@@ -109,6 +109,10 @@ impl Daemon {
     pub async fn drain(&self, timeout: Duration) -> bool {
         self.phase.send_replace(Phase::Draining);
         let all_ended = async {
+            for thread in &self.threads {
+                thread.draining().await;
+            }
+            tracing::info!(?timeout, "draining");
             for thread in &self.threads {
                 thread.ended().await;
             }

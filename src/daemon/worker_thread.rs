@@ -30,18 +30,38 @@ pub(super) enum Phase {
     Aborting,
 }
 
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    /// It accepts.
+    Serving,
+    /// Its listeners are closed, and every connection knows.
+    Draining,
+    /// It has nothing left to do.
+    Ended,
+}
+
 /// A running worker, seen from the control thread.
 #[derive(Debug)]
 pub(super) struct WorkerThread {
     handle: JoinHandle<()>,
-    ended: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
 }
 
 impl WorkerThread {
-    /// Resolves when the thread has nothing left to do.
+    /// Resolves when its listeners are closed.
+    pub(super) async fn draining(&self) {
+        self.reached(Progress::Draining).await;
+    }
+
+    /// Resolves when it has nothing left to do.
     pub(super) async fn ended(&self) {
+        self.reached(Progress::Ended).await;
+    }
+
+    async fn reached(&self, goal: Progress) {
         // The sender goes with the thread, however it ends.
-        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+        let _ = self.progress.clone().wait_for(|progress| *progress >= goal).await;
     }
 
     /// Waits for the thread.
@@ -63,7 +83,7 @@ pub(super) fn spawn(
     phase: watch::Receiver<Phase>,
 ) -> io::Result<WorkerThread> {
     let runtime_builder = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    let (end, ended) = watch::channel(false);
+    let (tell, progress) = watch::channel(Progress::Serving);
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let handle = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         let runtime = match runtime_builder() {
@@ -73,10 +93,10 @@ pub(super) fn spawn(
                 return;
             }
         };
-        runtime.block_on(async move {
+        runtime.block_on(async {
             let worker = Worker::new(&model, destination, lines, seats);
             let listeners = listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>();
-            let begun = listeners.map(|listeners| work(worker, listeners, phase));
+            let begun = listeners.map(|listeners| work(worker, listeners, phase, &tell));
             match begun {
                 Ok(work) => {
                     let _ = started.send(Ok(()));
@@ -89,10 +109,10 @@ pub(super) fn spawn(
         });
         // Connections that are cut off are dropped, and recorded, with the runtime.
         drop(runtime);
-        end.send_replace(true);
+        tell.send_replace(Progress::Ended);
     })?;
     start.recv().unwrap_or_else(|_| Err(io::Error::other("a worker ended before it began")))?;
-    Ok(WorkerThread { handle, ended })
+    Ok(WorkerThread { handle, progress })
 }
 
 fn register(bound: Bound) -> io::Result<Listener> {
@@ -102,7 +122,12 @@ fn register(bound: Bound) -> io::Result<Listener> {
     })
 }
 
-async fn work(worker: Rc<Worker>, listeners: Vec<Listener>, mut phase: watch::Receiver<Phase>) {
+async fn work(
+    worker: Rc<Worker>,
+    listeners: Vec<Listener>,
+    mut phase: watch::Receiver<Phase>,
+    tell: &watch::Sender<Progress>,
+) {
     let housekeeper = Rc::clone(&worker);
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     let (stop, stopped) = watch::channel(false);
@@ -120,6 +145,7 @@ async fn work(worker: Rc<Worker>, listeners: Vec<Listener>, mut phase: watch::Re
             let _ = task.await;
         }
         worker.drain();
+        tell.send_replace(Progress::Draining);
         while worker.connections() > 0 {
             tokio::time::sleep(DRAIN_LOOK_EVERY).await;
         }

@@ -1,6 +1,7 @@
 //! A path as the app will read it, for matching; the app itself gets the original bytes.
 //!
 //! WSGI decodes every percent escape before the app sees the path, so matching decodes them too.
+//! Several slashes count as one: Werkzeug redirects to that spelling, other routers read it so.
 //! Invariant: two spellings that the app reads alike match alike. Where readers differ (an encoded slash, a
 //! backslash, a NUL, a malformed escape, dot segments above the root) the request is refused.
 
@@ -14,14 +15,14 @@ pub fn normalize(path: &str) -> Result<Cow<'_, [u8]>, BadRequest> {
     let mut plain = true;
     let mut previous = 0;
     for byte in bytes {
-        plain &= !(matches!(byte, b'%' | b'\\') || (*byte == b'.' && previous == b'/'));
+        plain &= !(matches!(byte, b'%' | b'\\') || (matches!(byte, b'.' | b'/') && previous == b'/'));
         previous = *byte;
     }
     if plain {
         return Ok(Cow::Borrowed(bytes));
     }
     let decoded = decode(bytes)?;
-    remove_dot_segments(&decoded).map(Cow::Owned)
+    collapse(&decoded).map(Cow::Owned)
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<u8>, BadRequest> {
@@ -51,7 +52,8 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
-fn remove_dot_segments(path: &[u8]) -> Result<Vec<u8>, BadRequest> {
+/// Without dot segments, and with one slash where there are several.
+fn collapse(path: &[u8]) -> Result<Vec<u8>, BadRequest> {
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
     let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();
     while let Some(segment) = segments.next() {
@@ -59,6 +61,7 @@ fn remove_dot_segments(path: &[u8]) -> Result<Vec<u8>, BadRequest> {
         match segment {
             b"." if is_last => out.push(b'/'),
             b"." => {}
+            b"" if !is_last => {}
             b".." => {
                 let parent = memchr::memrchr(b'/', &out).ok_or(BadRequest::Path)?;
                 out.truncate(parent);
@@ -101,8 +104,9 @@ mod tests {
             ("/a/..", "/"),
             ("/.well-known/x", "/.well-known/x"),
             ("/...", "/..."),
-            ("//a", "//a"),
-            ("//../a", "/a"),
+            ("//a", "/a"),
+            ("/a//b///c//", "/a/b/c/"),
+            ("//", "/"),
             ("/%2561", "/%61"),
         ] {
             assert_eq!(normal(path).as_deref(), Some(read), "{path}");
@@ -122,6 +126,7 @@ mod tests {
             "/%zz",
             "/..",
             "/a/../..",
+            "//../a",
             "/%2e%2e/x",
         ] {
             assert_eq!(normal(path), None, "{path}");

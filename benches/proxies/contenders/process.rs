@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::trouble::{Fallible, Trouble, io};
@@ -72,7 +71,7 @@ impl Supervised {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return Ok(());
             }
-            sleep(POLL);
+            std::thread::park_timeout(POLL);
         }
         Err(Trouble::new(format!("`{}` does not end on SIG{signal}", self.name)))
     }
