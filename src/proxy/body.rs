@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::upload::UploadBody;
 
 /// Hyper writes when a body pauses. Pausing after so many bytes keeps one write about as large as one read.
-const WRITE_AFTER: usize = 32 * 1024;
+const WRITE_AFTER: usize = 16 * 1024;
 
 /// What hyper sends.
 #[derive(Debug)]

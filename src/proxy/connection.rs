@@ -233,6 +233,7 @@ impl Driver<'_> {
 
 /// Keeps the bare socket until it can be read. False when it is to be closed.
 async fn park(socket: &Socket, conn: &Connection, alarm: &Alarm) -> bool {
+    conn.wire.shrink();
     alarm.set_after(conn.worker.snapshot().model.listen.keepalive_timeout.saturating_sub(PARK_AFTER));
     let readable = poll_fn(|cx| {
         if conn.worker.is_draining() || alarm.poll(cx).is_ready() {

@@ -193,6 +193,12 @@ impl Wire {
         self.waiting.take()
     }
 
+    /// Gives back the buffer of an idle connection.
+    pub fn shrink(&self) {
+        debug_assert!(self.is_in_step());
+        *self.waiting.borrow_mut() = BytesMut::new();
+    }
+
     /// Puts back, in front, what hyper had and made nothing of.
     pub fn put_back(&self, unparsed: &[u8]) {
         if !unparsed.is_empty() {
@@ -287,6 +293,8 @@ impl DownstreamIo {
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire.held.set(true);
         while self.wire.waiting.borrow().len() < MAX_AHEAD {
+            // Asked first, so that a client that stays silent costs no buffer.
+            ready!(self.socket.poll_read_ready(cx))?;
             if ready!(self.poll_read_waiting(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }
