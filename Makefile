@@ -29,7 +29,7 @@ test: lint fuzz-smoke unit ## everything: lints, documentation, fuzz targets, al
 lint: ## rustfmt, clippy and rustdoc, warnings refused
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --no-deps --document-private-items
 
 # The optimized build takes longer to compile than it saves in the tests, except for those that
 # move gibibytes; the profile `testing` is the middle way.

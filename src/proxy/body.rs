@@ -12,11 +12,15 @@ use crate::upstream::fault::UpstreamFault;
 use super::exchange::Exchange;
 use super::upload::UploadBody;
 
+/// Hyper writes when a body pauses. Pausing after so many bytes keeps one write about as large as one read.
+const WRITE_AFTER: usize = 32 * 1024;
+
 /// What hyper sends.
 #[derive(Debug)]
 pub struct Body {
     content: Content,
     exchange: Option<Box<Exchange>>,
+    handed_over: usize,
 }
 
 #[derive(Debug)]
@@ -28,17 +32,17 @@ enum Content {
 impl Body {
     /// Nothing, and no exchange: a tunnel has it.
     pub fn none() -> Body {
-        Body { content: Content::Local(None), exchange: None }
+        Body { content: Content::Local(None), exchange: None, handed_over: 0 }
     }
 
     /// A reply of our own.
     pub fn local(bytes: Bytes, exchange: Box<Exchange>) -> Body {
-        Body { content: Content::Local(Some(bytes)), exchange: Some(exchange) }
+        Body { content: Content::Local(Some(bytes)), exchange: Some(exchange), handed_over: 0 }
     }
 
     /// The app's answer.
     pub fn upstream(answer: Box<Answer<UploadBody>>, exchange: Box<Exchange>) -> Body {
-        Body { content: Content::Upstream(answer), exchange: Some(exchange) }
+        Body { content: Content::Upstream(answer), exchange: Some(exchange), handed_over: 0 }
     }
 
     fn route_timeout_passed(&self, cx: &Context<'_>) -> bool {
@@ -58,7 +62,16 @@ impl http_body::Body for Body {
         let this = self.get_mut();
         let frame = match &mut this.content {
             Content::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Upstream(_) if this.handed_over >= WRITE_AFTER => {
+                this.handed_over = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Content::Upstream(answer) => answer.poll_frame(cx),
+        };
+        this.handed_over = match &frame {
+            Poll::Ready(Some(Ok(frame))) => this.handed_over + frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
         };
         let frame = match frame {
             Poll::Pending if this.route_timeout_passed(cx) => {

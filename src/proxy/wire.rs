@@ -108,6 +108,11 @@ impl Wire {
         self.phase.set(if self.phase.get() == Phase::Flushed { Phase::Idle } else { Phase::Broken });
     }
 
+    /// The connection ended before the answer was flushed: the exchange that waited for it ends now.
+    pub fn abandon(&self) {
+        drop(self.flushing.borrow_mut().take());
+    }
+
     /// The app agreed to a WebSocket: when hyper is done, the tunnel begins.
     pub fn start_tunnel(&self, tunnel: TunnelStart) {
         *self.tunnel.borrow_mut() = Some(tunnel);

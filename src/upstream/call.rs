@@ -18,8 +18,9 @@ use crate::socket::Socket;
 
 /// First read of an answer; most answers fit.
 const FIRST_READ: usize = 8 * 1024;
-/// What one read may grow to while the app sends faster than we read.
-const LARGEST_READ: usize = 128 * 1024;
+/// What one read may grow to while the app sends faster than we read. Larger ones leave the core's cache and
+/// run into the kernel's pacing: they cost more a byte, not less (`make bench`, `large`).
+const LARGEST_READ: usize = 32 * 1024;
 
 /// A request being sent and its answer being awaited, at the same time: an app may answer early.
 #[derive(Debug)]

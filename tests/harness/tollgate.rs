@@ -10,6 +10,7 @@ use super::PATIENCE;
 use super::client::Client;
 use super::process::{Process, command};
 use super::scratch::Scratch;
+use super::socket::Socket;
 
 /// The binary under test.
 pub fn binary() -> &'static Path {
@@ -198,6 +199,15 @@ impl Tollgate {
         let found = self.process.stdout.wait(|lines| (lines.len() >= count).then_some(()));
         assert!(found.is_some(), "waited in vain for {count} records: {:#?}", self.records());
         self.records()
+    }
+
+    /// Waits until new connections are refused: every worker knows of the drain.
+    pub fn wait_until_refusing(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Socket::connect(self.address()).is_ok() {
+            assert!(Instant::now() < deadline, "the listener is still open");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Sends SIGTERM.

@@ -8,7 +8,6 @@ use rustix::process::Signal;
 
 use super::{echoing, ok};
 use crate::harness::client::get;
-use crate::harness::socket::Socket;
 use crate::harness::{Ending, Origin, PATIENCE, Setup, Tollgate};
 
 /// Holds each request until told to answer.
@@ -36,6 +35,7 @@ fn a_running_exchange_finishes_and_the_exit_code_is_zero() {
         origin.wait_for_requests(1);
         tollgate.process.signal(signal);
         tollgate.wait_for_event("draining");
+        tollgate.wait_until_refusing();
         go.send(()).unwrap();
         let response = client.response();
         assert_eq!(response.text(), "finished");
@@ -75,11 +75,7 @@ fn a_new_connection_is_refused_while_draining() {
     client.send(get("/running"));
     origin.wait_for_requests(1);
     tollgate.terminate();
-    let refused = (0..1000).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        Socket::connect(tollgate.address()).is_err()
-    });
-    assert!(refused, "the listener is still open");
+    tollgate.wait_until_refusing();
     go.send(()).unwrap();
     assert_eq!(client.response().text(), "finished");
     assert_eq!(tollgate.process.wait(), 0);

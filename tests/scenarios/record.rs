@@ -82,7 +82,7 @@ fn every_exchange_has_exactly_one_record() {
                     peer.wait_for_end();
                     return;
                 }
-                "/never" => {
+                "/never" | "/never?early" => {
                     peer.wait_for_end();
                     return;
                 }
@@ -108,7 +108,8 @@ fn every_exchange_has_exactly_one_record() {
     leaver.reset();
     let mut early = tollgate.client();
     early.send(get("/never?early"));
-    origin.wait_for_requests(6);
+    let received = origin.wait_for_requests(6);
+    assert_eq!(received[5].target, "/never?early", "{received:#?}");
     early.reset();
     let mut big = tollgate.client();
     big.send(post("/big", &[b'x'; 2000]));
@@ -139,11 +140,65 @@ fn every_exchange_has_exactly_one_record() {
         ("upstream_timeout", "upstream"),
     ];
     let told: Vec<_> = told.iter().map(|(outcome, fault)| (&outcome[..], &fault[..])).collect();
-    assert_eq!(told, expected);
+    assert_eq!(told, expected, "{records:#?}");
     let mut ids: Vec<_> = records.iter().map(|record| record["request_id"].as_str().unwrap()).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), records.len(), "a request id twice");
+}
+
+#[test]
+fn a_client_that_leaves_has_its_record_every_time() {
+    let origin = Origin::start(|mut peer| {
+        let Some(request) = peer.request() else { return };
+        if request.target.starts_with("/begun") {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        }
+        peer.wait_for_end();
+    });
+    let tollgate = Tollgate::before(origin.address());
+    for number in 0..100 {
+        let mut client = tollgate.client();
+        if number % 2 == 0 {
+            client.send(get(&format!("/begun/{number}")));
+            client.wire().until(b"half").unwrap();
+        } else {
+            client.send(get(&format!("/waiting/{number}")));
+            origin.wait_for_requests(number + 1);
+        }
+        if number % 4 < 2 { client.reset() } else { drop(client) }
+    }
+    let records = tollgate.final_records();
+    let recorded: Vec<_> = records.iter().filter_map(|record| record["path"].as_str()).collect();
+    for number in 0..100 {
+        let kind = if number % 2 == 0 { "begun" } else { "waiting" };
+        let path = format!("/{kind}/{number}");
+        let count = recorded.iter().filter(|held| **held == path).count();
+        assert_eq!(count, 1, "records of {path}");
+    }
+    assert!(records.iter().all(|record| record["outcome"] == "downstream_left"), "{records:#?}");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_answer_comes_has_one_record() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    for number in 0..300 {
+        let mut client = tollgate.client();
+        client.send(get(&format!("/{number}")));
+        origin.wait_for_requests(number + 1);
+        client.reset();
+    }
+    let records = tollgate.final_records();
+    let missing: Vec<_> = origin
+        .received()
+        .into_iter()
+        .map(|request| request.target)
+        .filter(|target| records.iter().filter(|record| record["path"] == **target).count() != 1)
+        .collect();
+    assert!(missing.is_empty(), "asked of the app, and without exactly one record: {missing:?}");
+    let told = |record: &Value| matches!(record["outcome"].as_str(), Some("complete" | "downstream_left"));
+    assert!(records.iter().all(told), "{records:#?}");
 }
 
 #[test]
