@@ -21,7 +21,7 @@ help: ## this list
 build: ## the release binary, target/release/tollgate
 	$(CARGO) build --release --locked
 
-demo: build $(VENV)/installed ## a Flask app with tollgate in front, until Ctrl-C
+demo: programs build $(VENV)/installed ## a Flask app with tollgate in front, until Ctrl-C
 	@tests/app/demo.sh
 
 test: lint fuzz-smoke unit ## everything: lints, documentation, fuzz targets, all tests

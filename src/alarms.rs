@@ -4,7 +4,7 @@
 //! writes an integer, and one sweep every [`SWEEP_EVERY`] looks for those that have passed. Invariant: a task that
 //! polled an alarm is woken by the first sweep after it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -27,18 +27,12 @@ struct Entry {
 pub struct Alarms {
     clock: Rc<Clock>,
     entries: RefCell<Slab<Entry>>,
-    armed: Cell<usize>,
 }
 
 impl Alarms {
     /// None yet.
     pub fn new(clock: Rc<Clock>) -> Rc<Alarms> {
-        Rc::new(Alarms { clock, entries: RefCell::new(Slab::new()), armed: Cell::new(0) })
-    }
-
-    /// Whether a sweep could find anything.
-    pub fn any_armed(&self) -> bool {
-        self.armed.get() > 0
+        Rc::new(Alarms { clock, entries: RefCell::new(Slab::new()) })
     }
 
     /// Wakes the tasks whose alarms have passed.
@@ -79,17 +73,17 @@ impl Alarm {
 
     /// Sets it, or moves it.
     pub fn set(&self, at: Tick) {
-        self.replace(at);
+        self.alarms.entries.borrow_mut()[self.key].at = at;
     }
 
-    /// Sets it to `after` the most recent reading of the clock.
+    /// Sets it to `after` the most recent reading of the clock, which is one sweep old at most.
     pub fn set_after(&self, after: Duration) {
-        self.replace(self.alarms.clock.recent() + after);
+        self.set(self.alarms.clock.recent() + after);
     }
 
     /// Unsets it.
     pub fn clear(&self) {
-        self.replace(Tick::NEVER);
+        self.set(Tick::NEVER);
     }
 
     /// Whether it is set, passed or not.
@@ -109,21 +103,10 @@ impl Alarm {
         }
         Poll::Pending
     }
-
-    fn replace(&self, at: Tick) {
-        let before = std::mem::replace(&mut self.alarms.entries.borrow_mut()[self.key].at, at);
-        let armed = self.alarms.armed.get();
-        match (before == Tick::NEVER, at == Tick::NEVER) {
-            (true, false) => self.alarms.armed.set(armed + 1),
-            (false, true) => self.alarms.armed.set(armed - 1),
-            _ => {}
-        }
-    }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.clear();
         self.alarms.entries.borrow_mut().remove(self.key);
     }
 }
@@ -138,13 +121,10 @@ mod tests {
         let alarms = Alarms::new(Rc::clone(&clock));
         let alarm = Alarm::new(&alarms);
         let cx = Context::from_waker(Waker::noop());
-        assert!(alarm.poll(&cx).is_pending() && !alarms.any_armed());
+        assert!(alarm.poll(&cx).is_pending() && !alarm.is_set());
         alarm.set(clock.now());
-        assert!(alarms.any_armed());
         assert!(alarm.poll(&cx).is_ready());
         alarm.set(clock.now() + Duration::from_secs(3600));
         assert!(alarm.poll(&cx).is_pending());
-        drop(alarm);
-        assert!(!alarms.any_armed());
     }
 }

@@ -18,10 +18,14 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
     let mut wrong = false;
     let mut told = String::new();
     for path in &arguments.files {
-        match load(Some(path), &overrides) {
-            None => wrong = true,
-            Some(loaded) if arguments.print => told.push_str(&config::print(&loaded)),
-            Some(_) => told.push_str(&format!("tollgate: `{}` is correct\n", path.display())),
+        let Some(loaded) = load(Some(path), &overrides) else {
+            wrong = true;
+            continue;
+        };
+        terminal::to_stderr(&loaded.warnings.render(terminal::color_on_stderr()));
+        match arguments.print {
+            true => told.push_str(&config::print(&loaded)),
+            false => told.push_str(&format!("tollgate: `{}` is correct\n", path.display())),
         }
     }
     let written = terminal::to_stdout(told.as_bytes());

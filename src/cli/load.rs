@@ -12,8 +12,8 @@ use super::terminal;
 /// Nobody writes more by hand; a mistaken path to a log or a device ends here.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Loads a file, or with no file the defaults. Problems and warnings are told here, on standard
-/// error; `None` means that there were problems.
+/// Loads a file, or with no file the defaults. Problems are told here, on standard error; `None` means that
+/// there were some. Warnings are the caller's to tell.
 pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Option<Loaded> {
     let (name, bytes) = match path {
         None => ("command line".to_owned(), Vec::new()),
@@ -32,10 +32,7 @@ pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Option<Loaded>
         Err(error) => Err(config::not_utf8(error.as_bytes(), &name)?),
     };
     match loaded {
-        Ok(loaded) => {
-            terminal::to_stderr(&loaded.warnings.render(color));
-            Some(loaded)
-        }
+        Ok(loaded) => Some(loaded),
         Err(report) => {
             terminal::to_stderr(&report.render(color));
             None

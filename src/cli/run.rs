@@ -21,7 +21,10 @@ pub(super) fn run(arguments: &Run) -> ExitCode {
     }
     let overrides = arguments.overrides.to_overrides();
     match load(arguments.config.as_deref(), &overrides) {
-        Some(loaded) => daemon::run(Arc::new(loaded.model), arguments.workers.map(usize::from)),
+        Some(loaded) => {
+            let warnings = loaded.warnings.lines();
+            daemon::run(Arc::new(loaded.model), arguments.workers.map(usize::from), &warnings)
+        }
         None => ExitCode::from(CONFIGURATION),
     }
 }

@@ -131,6 +131,20 @@ impl Report {
         out
     }
 
+    /// Each problem in one line, for a log: message, place, help.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |problem: &Problem| {
+            let place = match &problem.place {
+                Shown::Excerpt(excerpt) => format!("{}:{}:{}", self.file, excerpt.line, excerpt.column),
+                Shown::File => self.file.clone(),
+                Shown::CommandLine => "command line".to_owned(),
+            };
+            let help = if problem.help.is_empty() { "" } else { "; " };
+            format!("{} ({place}){help}{}", problem.message, problem.help)
+        };
+        self.problems.iter().map(line).collect()
+    }
+
     fn summary(&self) -> String {
         let count = |number: usize, noun: &str| match number {
             0 => None,

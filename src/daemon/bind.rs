@@ -3,9 +3,9 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -31,15 +31,43 @@ pub(super) struct AllBound {
     pub(super) addresses: Vec<ListenAddress>,
     /// One set for each worker.
     pub(super) per_worker: Vec<Vec<Bound>>,
+    /// The names to take back.
+    pub(super) names: Vec<UnixName>,
+}
+
+/// The name of a Unix socket of ours; removed when dropped, unless somebody else has taken it over.
+#[derive(Debug)]
+pub(super) struct UnixName {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl UnixName {
+    fn of(path: &Path) -> io::Result<UnixName> {
+        Ok(UnixName { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() })
+    }
+}
+
+impl Drop for UnixName {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|named| named.ino() == self.inode) {
+            // Nothing can be done about a name that cannot be removed; the next start takes it over.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Binds every address `workers` times.
 pub(super) fn bind_all(addresses: &[ListenAddress], workers: usize) -> Result<AllBound, StartError> {
-    let mut all = AllBound { addresses: Vec::new(), per_worker: (0..workers).map(|_| Vec::new()).collect() };
+    let mut all = AllBound {
+        addresses: Vec::new(),
+        per_worker: (0..workers).map(|_| Vec::new()).collect(),
+        names: Vec::new(),
+    };
     for address in addresses {
         let bound = match address {
             ListenAddress::Tcp(address) => bind_tcp(*address, &mut all.per_worker),
-            ListenAddress::Unix(path) => bind_unix(path, &mut all.per_worker),
+            ListenAddress::Unix(path) => bind_unix(path, &mut all),
         };
         all.addresses.push(bound.map_err(|error| StartError::Listen(address.to_string(), error))?);
     }
@@ -78,12 +106,13 @@ fn bound(socket: Socket, address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// A Unix socket has one queue; the workers take turns.
-fn bind_unix(path: &Path, per_worker: &mut [Vec<Bound>]) -> io::Result<ListenAddress> {
+fn bind_unix(path: &Path, all: &mut AllBound) -> io::Result<ListenAddress> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
+    all.names.push(UnixName::of(path)?);
     fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
     listener.set_nonblocking(true)?;
-    for listeners in per_worker {
+    for listeners in &mut all.per_worker {
         listeners.push(Bound::Unix(listener.try_clone()?));
     }
     Ok(ListenAddress::Unix(path.to_owned()))

@@ -19,6 +19,7 @@ use crate::proxy::worker::Seats;
 use crate::telemetry::sink::{Lines, Output, Sink};
 use crate::upstream::connect::Destination;
 
+use self::bind::UnixName;
 pub use self::error::StartError;
 use self::signals::Signals;
 use self::worker_thread::{Phase, WorkerThread};
@@ -26,9 +27,12 @@ use self::worker_thread::{Phase, WorkerThread};
 /// How long the end of the process waits for a record sink that stalls.
 const SINK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs until a signal ends it. Exit codes: 0 drained; 1 could not start, or the drain ran out of time.
-pub fn run(model: Arc<Model>, workers: Option<usize>) -> ExitCode {
+/// Runs until a signal ends it; `warnings` are told among the first events. Exit codes: 0 drained; 1 could not start, or the drain ran out of time.
+pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String]) -> ExitCode {
     logging::init(&model.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return error::tell(&StartError::Threads(error)),
@@ -64,6 +68,7 @@ pub struct Daemon {
     phase: watch::Sender<Phase>,
     threads: Vec<WorkerThread>,
     sink: Option<Sink>,
+    names: Vec<UnixName>,
 }
 
 impl Daemon {
@@ -96,7 +101,7 @@ impl Daemon {
             tracing::info!(%address, "listening");
         }
         tracing::info!(workers, upstream = destination.label, "ready");
-        Ok(Daemon { addresses: bound.addresses, phase, threads, sink })
+        Ok(Daemon { addresses: bound.addresses, phase, threads, sink, names: bound.names })
     }
 
     /// Where it listens; ports that were chosen by the kernel are filled in.
@@ -138,12 +143,7 @@ impl Daemon {
         for thread in self.threads {
             thread.join();
         }
-        for address in &self.addresses {
-            if let ListenAddress::Unix(path) = address {
-                // Another process may have taken the name meanwhile; then there is nothing of ours to remove.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        drop(self.names);
         if let Some(sink) = self.sink {
             sink.close(SINK_PATIENCE);
         }

@@ -9,4 +9,5 @@ pub mod path;
 pub mod request_id;
 pub mod routes;
 pub mod target;
+pub mod trailers;
 pub mod websocket;

@@ -60,8 +60,10 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         let this = self.get_mut();
+        let overdue = this.route_timeout_passed(cx);
         let frame = match &mut this.content {
             Content::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Upstream(_) if overdue => Poll::Ready(Some(Err(UpstreamFault::RouteTimeout))),
             Content::Upstream(_) if this.handed_over >= WRITE_AFTER => {
                 this.handed_over = 0;
                 cx.waker().wake_by_ref();
@@ -72,12 +74,6 @@ impl http_body::Body for Body {
         this.handed_over = match &frame {
             Poll::Ready(Some(Ok(frame))) => this.handed_over + frame.data_ref().map_or(0, Bytes::len),
             _ => 0,
-        };
-        let frame = match frame {
-            Poll::Pending if this.route_timeout_passed(cx) => {
-                Poll::Ready(Some(Err(UpstreamFault::RouteTimeout)))
-            }
-            frame => frame,
         };
         if let (Poll::Ready(Some(Err(fault))), Some(exchange)) = (&frame, &mut this.exchange) {
             exchange.cut_because(fault);

@@ -187,6 +187,12 @@ impl Driver<'_> {
             }
         }
         if !wire.is_idle() {
+            // The stages and the answer's body look at the route's timeout themselves, but are not asked while the
+            // client does not read.
+            if wire.poll_overdue(cx) {
+                wire.cut();
+                return Poll::Ready(Stop::Over);
+            }
             self.wait_for(Waiting::Nothing);
             // A drain must reach an exchange that waits for the app.
             let _ = self.alarm.poll(cx);
@@ -223,10 +229,12 @@ impl Driver<'_> {
             return;
         }
         self.waiting = waiting;
+        let snapshot = self.conn.worker.snapshot();
+        let listen = &snapshot.model.listen;
         match waiting {
             Waiting::Nothing => self.alarm.clear(),
-            Waiting::Request => self.alarm.set_after(PARK_AFTER),
-            Waiting::Head => self.alarm.set_after(self.conn.worker.snapshot().model.listen.header_timeout),
+            Waiting::Request => self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout)),
+            Waiting::Head => self.alarm.set_after(listen.header_timeout),
         }
     }
 }
@@ -234,7 +242,8 @@ impl Driver<'_> {
 /// Keeps the bare socket until it can be read. False when it is to be closed.
 async fn park(socket: &Socket, conn: &Connection, alarm: &Alarm) -> bool {
     conn.wire.shrink();
-    alarm.set_after(conn.worker.snapshot().model.listen.keepalive_timeout.saturating_sub(PARK_AFTER));
+    let keepalive_timeout = conn.worker.snapshot().model.listen.keepalive_timeout;
+    alarm.set_after(keepalive_timeout.saturating_sub(PARK_AFTER));
     let readable = poll_fn(|cx| {
         if conn.worker.is_draining() || alarm.poll(cx).is_ready() {
             return Poll::Ready(false);

@@ -5,12 +5,13 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, header};
 
-use crate::alarms::{Alarm, Alarms};
+use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
 use crate::message::head::HeadFault;
@@ -45,7 +46,7 @@ pub struct Exchange {
     /// When the head was understood.
     pub opened: Tick,
     /// The whole of it, if the route bounds it.
-    pub total: Option<Alarm>,
+    pub total: Option<Rc<Alarm>>,
     /// Of a new upstream connection.
     pub connect_nanos: Option<u64>,
     /// From the request's first byte upstream to the response head.
@@ -136,8 +137,9 @@ impl Exchange {
 
     /// Our own answer: the only place where a reply becomes a response.
     pub fn answer(mut self: Box<Self>, reply: LocalReply) -> Response<Body> {
-        self.status = reply.row().status.as_u16();
-        self.outcome.get_or_insert(Outcome::Local(reply));
+        if *self.outcome.get_or_insert(Outcome::Local(reply)) == Outcome::Local(reply) {
+            self.status = reply.row().status.as_u16();
+        }
         let shape = self.snapshot.reply_shape;
         let id = self.id().clone();
         let mut response = reply.response(shape, &id);
@@ -194,9 +196,12 @@ impl Exchange {
         self.outcome.get_or_insert(Outcome::Complete);
     }
 
-    /// The worker's alarms.
-    pub fn alarms(&self) -> &Rc<Alarms> {
-        &self.conn.worker.alarms
+    /// The exchange may take so long in all.
+    pub fn bound(&mut self, timeout: Duration) {
+        let total = Rc::new(Alarm::new(&self.conn.worker.alarms));
+        total.set(self.opened + timeout);
+        self.conn.wire.bound(Rc::clone(&total));
+        self.total = Some(total);
     }
 
     /// Bytes that went through the tunnel, from and to the client.
@@ -214,6 +219,7 @@ impl Exchange {
         match self.outcome {
             Some(outcome) => outcome,
             None if std::thread::panicking() => Outcome::Panicked,
+            None if self.conn.wire.was_overdue() => Outcome::Local(LocalReply::RequestTimeout),
             None if self.conn.worker.is_aborting() => Outcome::CutOff,
             None => Outcome::DownstreamLeft,
         }

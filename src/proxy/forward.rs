@@ -207,7 +207,6 @@ fn respond(
         let (socket, inbox) = call.into_tunnel();
         Answered::Tunnel(TunnelEnds { socket, inbox })
     } else {
-        // What only its end delimits downstream must be cut by a reset, or it would look whole.
         let pool = Rc::clone(&conn.worker.pool);
         let clock = Rc::clone(&conn.worker.clock);
         Answered::Body(Box::new(Answer::new(call, framing, keep_alive, pool, clock)?))

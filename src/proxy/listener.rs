@@ -50,17 +50,20 @@ impl Listener {
 pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
     let mut last_told = None;
     while !*stop.borrow() {
-        let Some(seat) = worker.take_seat() else {
+        if !worker.has_seat() {
             tokio::time::sleep(SEAT_WAIT).await;
             continue;
-        };
+        }
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((socket, peer)) => serve(&worker, socket, peer, seat),
+            Ok((socket, peer)) => {
+                let seat = next_seat(&worker).await;
+                serve(&worker, socket, peer, seat);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 let now = worker.clock.now();
@@ -74,6 +77,16 @@ pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Rec
     }
     // It ends with an error: the queue is empty, or cannot be read.
     let _ = serve_queue(listener, &worker);
+}
+
+/// The last one may have gone to another worker since; then this connection waits here, accepted, for the next.
+async fn next_seat(worker: &Rc<Worker>) -> Seat {
+    loop {
+        match worker.take_seat() {
+            Some(seat) => return seat,
+            None => tokio::time::sleep(SEAT_WAIT).await,
+        }
+    }
 }
 
 /// Connections that the kernel had completed before the listener closes would be reset with it. Asks the kernel

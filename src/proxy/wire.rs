@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::alarms::Alarm;
 use crate::message::chunked::{Chunked, Piece};
 use crate::message::head::{Framing, HeadFault, HeadLimits, HeadScan};
 use crate::message::local_reply::BadRequest;
@@ -71,6 +72,8 @@ pub struct Wire {
     flushing: RefCell<Option<Box<Exchange>>>,
     tunnel: RefCell<Option<TunnelStart>>,
     cut: Cell<bool>,
+    total: RefCell<Option<Rc<Alarm>>>,
+    overdue: Cell<bool>,
 }
 
 impl Wire {
@@ -89,6 +92,8 @@ impl Wire {
             flushing: RefCell::new(None),
             tunnel: RefCell::new(None),
             cut: Cell::new(false),
+            total: RefCell::new(None),
+            overdue: Cell::new(false),
         }
     }
 
@@ -105,7 +110,25 @@ impl Wire {
 
     /// The exchange ended.
     pub fn close_exchange(&self) {
+        *self.total.borrow_mut() = None;
         self.phase.set(if self.phase.get() == Phase::Flushed { Phase::Idle } else { Phase::Broken });
+    }
+
+    /// The open exchange must be over by then, whoever holds it up.
+    pub fn bound(&self, total: Rc<Alarm>) {
+        *self.total.borrow_mut() = Some(total);
+    }
+
+    /// Whether the open exchange has run out of time with the client holding it up; true from then on.
+    pub fn poll_overdue(&self, cx: &Context<'_>) -> bool {
+        let passed = self.total.borrow().as_ref().is_some_and(|total| total.poll(cx).is_ready());
+        self.overdue.set(self.overdue.get() || passed);
+        self.overdue.get()
+    }
+
+    /// Whether an exchange was ended for that reason.
+    pub fn was_overdue(&self) -> bool {
+        self.overdue.get()
     }
 
     /// The connection ended before the answer was flushed: the exchange that waited for it ends now.

@@ -95,6 +95,11 @@ impl Worker {
         Rc::clone(&self.snapshot)
     }
 
+    /// Whether one more connection could be served.
+    pub fn has_seat(&self) -> bool {
+        self.seats.taken.load(Ordering::Relaxed) < self.seats.max
+    }
+
     /// A place for one more connection, if there is one.
     pub fn take_seat(self: &Rc<Worker>) -> Option<Seat> {
         let taken = self.seats.taken.fetch_add(1, Ordering::Relaxed);
@@ -157,8 +162,7 @@ impl Worker {
         let mut last_flush = self.clock.now();
         let mut last_quiet = last_flush;
         loop {
-            let busy = self.alarms.any_armed();
-            tokio::time::sleep(if busy { SWEEP_EVERY } else { FLUSH_EVERY }).await;
+            tokio::time::sleep(SWEEP_EVERY).await;
             self.alarms.sweep();
             let now = self.clock.recent();
             if last_flush + FLUSH_EVERY <= now {

@@ -145,7 +145,13 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, receiver: &Receiver<Buffer>) {
+        let clock = Clock::start();
+        let mut next_report = clock.now() + DROP_REPORT_EVERY;
         loop {
+            if next_report <= clock.now() {
+                next_report = clock.now() + DROP_REPORT_EVERY;
+                self.report_dropped();
+            }
             match receiver.recv_timeout(DROP_REPORT_EVERY) {
                 Ok(buffer) => {
                     if let Err(error) = self.write(&buffer.bytes) {
@@ -156,7 +162,7 @@ impl Writer {
                         self.file = None;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.report_dropped(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -171,7 +177,7 @@ impl Writer {
                 if self.file.as_ref().is_none_or(|file| was_rotated(file, path)) {
                     self.file = Some(open(path)?);
                 }
-                self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+                self.file.as_mut().map_or(Ok(()), |file| append(file, bytes))
             }
         }
     }
@@ -183,6 +189,16 @@ impl Writer {
             self.reported = dropped;
         }
     }
+}
+
+/// All of it or, as far as the file allows, nothing: a line that a full disk cut in half would spoil the next.
+fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?;
+    file.write_all(bytes).inspect_err(|_| {
+        if before.is_file() {
+            let _ = file.set_len(before.len());
+        }
+    })
 }
 
 fn write_and_flush(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {

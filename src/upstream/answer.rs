@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use super::call::Call;
@@ -18,22 +18,7 @@ use super::pool::Pool;
 use super::response_head::AnswerFraming;
 use crate::clock::Clock;
 use crate::message::chunked::{Chunked, Piece};
-
-/// Trailers that must not be believed late (RFC 9110 section 6.5.1).
-const NO_TRAILERS: [HeaderName; 12] = [
-    header::TRANSFER_ENCODING,
-    header::CONTENT_LENGTH,
-    header::HOST,
-    header::CONNECTION,
-    header::TRAILER,
-    header::CONTENT_ENCODING,
-    header::CONTENT_TYPE,
-    header::CONTENT_RANGE,
-    header::AUTHORIZATION,
-    header::SET_COOKIE,
-    header::CACHE_CONTROL,
-    header::WWW_AUTHENTICATE,
-];
+use crate::message::trailers::may_trail;
 
 #[derive(Debug)]
 enum Decoder {
@@ -196,7 +181,7 @@ fn parse_trailers(lines: &[u8]) -> Result<HeaderMap, UpstreamFault> {
     };
     for field in fields {
         match (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value)) {
-            (Ok(name), Ok(value)) if !NO_TRAILERS.contains(&name) => {
+            (Ok(name), Ok(value)) if may_trail(&name) => {
                 trailers.append(name, value);
             }
             (Ok(_), Ok(_)) => {}

@@ -35,14 +35,18 @@ pub struct Call<B> {
     /// Writing failed; the answer may be there all the same.
     send_error: Option<io::Error>,
     send_done: bool,
+    /// A byte of the answer has come.
     answered: bool,
+    /// The whole head has come; the deadline is not for what follows.
+    head_received: bool,
 }
 
 impl<B> Call<B>
 where
     B: Body<Data = Bytes, Error = UploadFault> + Unpin,
 {
-    /// Nothing is sent yet. `patience` counts from the last byte that could be written to the answer's head.
+    /// Nothing is sent yet. `patience` is for the app: it counts from the last byte of the request that the app
+    /// took, and not while the client is the one who is waited for.
     pub fn new(
         connection: Connection,
         outgoing: Outgoing<B>,
@@ -50,7 +54,6 @@ where
         deadline: Alarm,
         patience: Duration,
     ) -> Call<B> {
-        deadline.set_after(patience);
         Call {
             connection,
             outgoing,
@@ -62,6 +65,7 @@ where
             send_error: None,
             send_done: false,
             answered: false,
+            head_received: false,
         }
     }
 
@@ -72,6 +76,7 @@ where
             if !self.connection.inbox.is_empty() {
                 self.answered = true;
                 if let Some(head) = self.scan.take(&mut self.connection.inbox, self.asked)? {
+                    self.head_received = true;
                     self.deadline.clear();
                     return Poll::Ready(Ok(head));
                 }
@@ -103,7 +108,12 @@ where
             }
             Poll::Pending => {}
         }
-        if self.outgoing.written() != before && self.deadline.is_set() {
+        if self.head_received {
+            return Ok(());
+        }
+        if !self.send_done && self.outgoing.awaits_body() {
+            self.deadline.clear();
+        } else if self.outgoing.written() != before || !self.deadline.is_set() {
             self.deadline.set_after(self.patience);
         }
         Ok(())

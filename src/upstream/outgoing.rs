@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::fault::UploadFault;
+use crate::message::trailers::may_trail;
 use crate::socket::Socket;
 
 /// Pieces handed to one system call.
@@ -45,6 +47,7 @@ pub struct Outgoing<B> {
     head_sent: usize,
     pieces: VecDeque<Bytes>,
     upload: Upload<B>,
+    trailers: HeaderMap,
     bodiless: bool,
     nudged: bool,
     written: u64,
@@ -57,7 +60,16 @@ where
     /// A request of which nothing is written yet.
     pub fn new(head: Bytes, upload: Upload<B>) -> Outgoing<B> {
         let bodiless = matches!(upload, Upload::None);
-        Outgoing { head, head_sent: 0, pieces: VecDeque::new(), upload, bodiless, nudged: false, written: 0 }
+        Outgoing {
+            head,
+            head_sent: 0,
+            pieces: VecDeque::new(),
+            upload,
+            trailers: HeaderMap::new(),
+            bodiless,
+            nudged: false,
+            written: 0,
+        }
     }
 
     /// Bytes written so far.
@@ -73,6 +85,13 @@ where
     /// Whether all of it is written.
     pub fn is_done(&self) -> bool {
         self.head_sent == self.head.len() && self.pieces.is_empty() && matches!(self.upload, Upload::None)
+    }
+
+    /// Whether all that came is written, and more is to come from the client.
+    pub fn awaits_body(&self) -> bool {
+        self.pieces.is_empty()
+            && !matches!(self.upload, Upload::None)
+            && (self.head_sent == self.head.len() || self.head_sent == 0)
     }
 
     /// Back to the start. Only for a request without a body, or of which nothing was written.
@@ -112,13 +131,13 @@ where
                 Poll::Pending => return Ok(true),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => self.push(data, chunked),
-                    // Request trailers end here: WSGI cannot read them.
-                    Ok(_) | Err(_) => {}
+                    Ok(_) => {}
+                    Err(frame) => self.trailers = frame.into_trailers().unwrap_or_default(),
                 },
                 Poll::Ready(Some(Err(fault))) => return Err(fault),
                 Poll::Ready(None) => {
                     if chunked {
-                        self.pieces.push_back(Bytes::from_static(b"0\r\n\r\n"));
+                        self.pieces.push_back(last_chunk(&self.trailers));
                     }
                     self.upload = Upload::None;
                 }
@@ -166,4 +185,20 @@ where
             self.pieces.pop_front();
         }
     }
+}
+
+/// The end of a chunked body, with those of its trailers that may pass.
+fn last_chunk(trailers: &HeaderMap) -> Bytes {
+    if trailers.is_empty() {
+        return Bytes::from_static(b"0\r\n\r\n");
+    }
+    let mut chunk = b"0\r\n".to_vec();
+    for (name, value) in trailers.iter().filter(|(name, _)| may_trail(name)) {
+        chunk.extend_from_slice(name.as_str().as_bytes());
+        chunk.extend_from_slice(b": ");
+        chunk.extend_from_slice(value.as_bytes());
+        chunk.extend_from_slice(b"\r\n");
+    }
+    chunk.extend_from_slice(b"\r\n");
+    Bytes::from(chunk)
 }

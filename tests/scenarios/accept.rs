@@ -97,3 +97,13 @@ fn processor_ticks(id: u32) -> u64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
+
+#[test]
+fn a_single_place_is_given_to_whoever_comes_next_on_any_worker() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address()).listen("max_connections = 1").workers(2).start();
+    for number in 0..12 {
+        let target = format!("/{number}");
+        assert_eq!(tollgate.client().get(&target).text(), target);
+    }
+}

@@ -181,3 +181,43 @@ fn an_answer_that_streams_outlives_the_timeout_of_its_head() {
     go.send(()).unwrap();
     assert_eq!(client.body(&head, "GET").bytes, b"okok");
 }
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off_by_the_timeout_of_its_route() {
+    let origin = Origin::start(|mut peer| {
+        peer.expect_request();
+        peer.send("HTTP/1.1 200 OK\r\n\r\n");
+        while peer.try_send(&[b'x'; 65_536]).is_ok() {}
+    });
+    let tollgate = Setup::before(origin.address())
+        .table("[[routes]]\nname = \"all\"\nmatch = \"/*\"\ntimeout = \"300ms\"")
+        .start();
+    let mut client = tollgate.client();
+    client.send(get("/endless"));
+    let record = tollgate.record_of("/endless");
+    assert_eq!((&record["outcome"], &record["status"]), (&"request_timeout".into(), &200.into()));
+    assert_eq!(client.head().status, 200);
+}
+
+/// One that another client's 504 proves to be longer than the app may take.
+#[test]
+fn a_pause_of_the_client_is_not_held_against_the_app() {
+    let origin = Origin::start(|mut peer| {
+        let head = peer.head().unwrap();
+        peer.note(&head);
+        if head.target == "/silent" {
+            peer.wait_for_end();
+            return;
+        }
+        let body = peer.wire().body(head.framing());
+        assert_eq!(body.bytes, b"half");
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let tollgate = Setup::before(origin.address()).upstream("response_timeout = \"200ms\"").start();
+    let mut client = tollgate.client();
+    client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha");
+    origin.wait_for_requests(1);
+    tollgate.client().get("/silent").assert_local(504, "upstream_timeout");
+    client.send("lf");
+    assert_eq!(client.response().text(), "ok");
+}
