@@ -170,12 +170,15 @@ impl Driver<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
         let wire = &self.conn.wire;
         loop {
-            let over = self.http1.poll_without_shutdown(cx).is_ready();
+            let served = self.http1.poll_without_shutdown(cx);
             if let Some(fault) = wire.refusal() {
                 return Poll::Ready(Stop::Refuse(fault));
             }
-            if over {
-                return Poll::Ready(Stop::Over);
+            match served {
+                // Reading is over, but hyper has more of the answer than the kernel took: polled again, it goes on.
+                Poll::Ready(Ok(())) if wire.is_flushing() => {}
+                Poll::Ready(_) => return Poll::Ready(Stop::Over),
+                Poll::Pending => {}
             }
             if self.conn.worker.is_draining() && !self.closing && !wire.is_idle() {
                 self.closing = true;

@@ -133,6 +133,11 @@ impl Wire {
         self.phase.get() == Phase::Idle
     }
 
+    /// Whether hyper has the whole answer, and the kernel not yet all of it.
+    pub fn is_flushing(&self) -> bool {
+        self.phase.get() == Phase::Flushing
+    }
+
     /// Whether a read was put off that can be done now.
     pub fn take_held(&self) -> bool {
         self.is_idle() && self.held.take()
