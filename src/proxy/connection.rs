@@ -89,8 +89,20 @@ enum Stop {
     Refuse(HeadFault),
 }
 
+/// Ends the exchange that a wire still holds when nothing serves it anymore, however that came: the exchange
+/// holds the connection, and the two would keep each other.
+struct Unheld<'a>(&'a Wire);
+
+impl Drop for Unheld<'_> {
+    fn drop(&mut self) {
+        self.0.end_unflushed();
+        drop(self.0.take_tunnel());
+    }
+}
+
 /// Serves a connection to its end.
 pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
+    let _unheld = Unheld(&conn.wire);
     let alarm = Alarm::new(&conn.worker.alarms);
     loop {
         let (stop, returned) = Box::pin(serve_http1(socket, &conn, &alarm)).await;
@@ -263,6 +275,7 @@ async fn refuse(socket: &mut Socket, conn: &Rc<Connection>, alarm: &Alarm, fault
 
 /// After hyper's last word: a tunnel, a reset, or a close that lets the client read to the end.
 async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
+    conn.wire.end_unflushed();
     if let Some(tunnel) = conn.wire.take_tunnel() {
         let early = conn.wire.take_waiting();
         tunnel::run(tunnel, socket, early, conn).await;

@@ -103,6 +103,11 @@ impl Wire {
         *self.flushing.borrow_mut() = Some(exchange);
     }
 
+    /// The answer's last bytes will not be sent: its exchange ends without them.
+    pub fn end_unflushed(&self) {
+        drop(self.flushing.take());
+    }
+
     /// The exchange ended.
     pub fn close_exchange(&self) {
         self.phase.set(if self.phase.get() == Phase::Flushed { Phase::Idle } else { Phase::Broken });
