@@ -154,8 +154,8 @@ impl Service<Request<Incoming>> for Handler {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let conn = Rc::clone(&self.0);
-        Box::pin(async move { Ok(handle(request, conn).await) })
+        let answer = handle(request, Rc::clone(&self.0));
+        Box::pin(async move { Ok(answer.await) })
     }
 }
 

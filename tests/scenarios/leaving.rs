@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use super::echoing;
 use crate::harness::client::get;
 use crate::harness::{Client, Origin, Setup, Tollgate};
 
@@ -67,4 +68,18 @@ fn an_answer_that_is_not_sent_when_the_drain_ends_has_its_record() {
     tollgate.stop();
     tollgate.process.wait_for_output();
     assert_eq!(tollgate.records().len(), clients.len());
+}
+
+#[test]
+fn a_client_that_leaves_right_behind_its_request_has_its_record() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    for round in 0..20 {
+        let mut client = tollgate.client();
+        client.send(get("/gone"));
+        client.finish_sending();
+        let _ = client.wire().rest();
+        tollgate.wait_for_records(round + 1);
+    }
+    assert_eq!(tollgate.final_records().len(), 20);
 }
