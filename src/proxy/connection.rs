@@ -89,8 +89,20 @@ enum Stop {
     Refuse(HeadFault),
 }
 
+/// Ends the exchange that a wire still holds when nothing serves it anymore, however that came: the exchange
+/// holds the connection, and the two would keep each other.
+struct Unheld<'a>(&'a Wire);
+
+impl Drop for Unheld<'_> {
+    fn drop(&mut self) {
+        self.0.end_unflushed();
+        drop(self.0.take_tunnel());
+    }
+}
+
 /// Serves a connection to its end.
 pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
+    let _unheld = Unheld(&conn.wire);
     let alarm = Alarm::new(&conn.worker.alarms);
     loop {
         let (stop, returned) = Box::pin(serve_http1(socket, &conn, &alarm)).await;
@@ -143,8 +155,8 @@ impl Service<Request<Incoming>> for Handler {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let conn = Rc::clone(&self.0);
-        Box::pin(async move { Ok(handle(request, conn).await) })
+        let answer = handle(request, Rc::clone(&self.0));
+        Box::pin(async move { Ok(answer.await) })
     }
 }
 
@@ -171,12 +183,15 @@ impl Driver<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
         let wire = &self.conn.wire;
         loop {
-            let over = self.http1.poll_without_shutdown(cx).is_ready();
+            let served = self.http1.poll_without_shutdown(cx);
             if let Some(fault) = wire.refusal() {
                 return Poll::Ready(Stop::Refuse(fault));
             }
-            if over {
-                return Poll::Ready(Stop::Over);
+            match served {
+                // Reading is over, but hyper has more of the answer than the kernel took: polled again, it goes on.
+                Poll::Ready(Ok(())) if wire.is_flushing() => {}
+                Poll::Ready(_) => return Poll::Ready(Stop::Over),
+                Poll::Pending => {}
             }
             if self.conn.worker.is_draining() && !self.closing && !wire.is_idle() {
                 self.closing = true;
@@ -271,6 +286,7 @@ async fn refuse(socket: &mut Socket, conn: &Rc<Connection>, alarm: &Alarm, fault
 
 /// After hyper's last word: a tunnel, a reset, or a close that lets the client read to the end.
 async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
+    conn.wire.end_unflushed();
     if let Some(tunnel) = conn.wire.take_tunnel() {
         let early = conn.wire.take_waiting();
         tunnel::run(tunnel, socket, early, conn).await;

@@ -35,12 +35,19 @@ use self::identify::identify;
 use self::screen::screen;
 
 /// One exchange, from the head we understood to the last byte we sent.
-pub async fn handle(request: Request<Incoming>, conn: Rc<Connection>) -> Response<Body> {
+///
+/// It is open when this returns: hyper reads on before it polls what it got, and may drop it unpolled.
+pub fn handle(
+    request: Request<Incoming>,
+    conn: Rc<Connection>,
+) -> impl Future<Output = Response<Body>> + 'static {
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::open(parts, &conn);
-    match serve(body, &conn, &mut exchange).await {
-        Ok(response) => exchange.attach(response),
-        Err(reply) => exchange.answer(reply),
+    async move {
+        match serve(body, &conn, &mut exchange).await {
+            Ok(response) => exchange.attach(response),
+            Err(reply) => exchange.answer(reply),
+        }
     }
 }
 

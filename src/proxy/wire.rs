@@ -108,6 +108,11 @@ impl Wire {
         *self.flushing.borrow_mut() = Some(exchange);
     }
 
+    /// The answer's last bytes will not be sent: its exchange ends without them.
+    pub fn end_unflushed(&self) {
+        drop(self.flushing.take());
+    }
+
     /// The exchange ended.
     pub fn close_exchange(&self) {
         *self.total.borrow_mut() = None;
@@ -159,6 +164,11 @@ impl Wire {
     /// Whether no exchange is open and no answer is on its way.
     pub fn is_idle(&self) -> bool {
         self.phase.get() == Phase::Idle
+    }
+
+    /// Whether hyper has the whole answer, and the kernel not yet all of it.
+    pub fn is_flushing(&self) -> bool {
+        self.phase.get() == Phase::Flushing
     }
 
     /// Whether a read was put off that can be done now.

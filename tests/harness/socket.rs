@@ -43,6 +43,13 @@ impl Socket {
         }
     }
 
+    /// Lets the kernel keep little of what is not read.
+    pub fn narrow(&self) {
+        if let Socket::Tcp(stream) = self {
+            SockRef::from(stream).set_recv_buffer_size(64 * 1024).unwrap();
+        }
+    }
+
     /// Ends our direction, or both.
     pub fn shutdown(&self, how: Shutdown) {
         let _ = match self {

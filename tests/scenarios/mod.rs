@@ -10,6 +10,7 @@ mod framing;
 mod gunicorn;
 mod hop_by_hop;
 mod keepalive;
+mod leaving;
 mod limits;
 mod local_replies;
 mod pool;

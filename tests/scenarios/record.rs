@@ -334,3 +334,15 @@ fn a_sink_that_stalls_drops_records_and_holds_up_no_request() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not a record: {line}"));
     }
 }
+
+#[test]
+fn a_request_that_waits_behind_another_counts_for_itself() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    let mut client = tollgate.client();
+    let long = format!("GET /second HTTP/1.1\r\nHost: a\r\nX-Filler: {}\r\n\r\n", "x".repeat(3000));
+    client.send([get("/first"), long.clone()].concat());
+    assert_eq!((client.response().text(), client.response().text()), ("/first".into(), "/second".into()));
+    assert_eq!(tollgate.record_of("/first")["bytes_in"], get("/first").len());
+    assert_eq!(tollgate.record_of("/second")["bytes_in"], long.len());
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::ok;
 use crate::harness::client::get;
@@ -242,4 +243,38 @@ fn a_client_that_leaves_ends_the_exchange_with_the_app() {
     end.recv_timeout(PATIENCE).expect("the app was not told");
     let record = tollgate.record_of("/left");
     assert_eq!((&record["outcome"], &record["fault"]), (&"downstream_left".into(), &"downstream".into()));
+}
+
+/// The app is done before the request is whole, and tollgate has more of its answer than the kernel takes.
+#[test]
+fn an_early_answer_is_whole_for_a_client_that_is_still_sending() {
+    let (ended, end) = mpsc::channel();
+    let ended = Mutex::new(ended);
+    let origin = Origin::start(move |mut peer| {
+        let request = peer.head().unwrap();
+        let size: usize = request.target[1..].parse().unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+        peer.send([head.as_bytes(), &vec![b'x'; size]].concat());
+        peer.wait_for_end();
+        ended.lock().unwrap().send(()).unwrap();
+    });
+    let setup = Setup::before(origin.address());
+    let socket = setup.file("http.sock");
+    let tollgate = setup.address(format!("\"unix:{}\"", socket.display())).start();
+    for size in (1..=24).map(|step| step << 15) {
+        let mut client = tollgate.client();
+        client.send(format!("POST /{size} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nfirst"));
+        let head = client.head();
+        // Reads only while tollgate can take no more, so that in the end it has what the kernel has not.
+        while end.recv_timeout(Duration::from_millis(5)).is_err() {
+            client.wire().read_more().unwrap();
+        }
+        for _ in 0..40 {
+            client.send([b'x'; 1024]);
+            std::thread::yield_now();
+        }
+        let body = client.body(&head, "POST");
+        assert_eq!((body.bytes.len(), body.cut), (size, None));
+        assert_eq!(tollgate.record_of(&format!("/{size}"))["outcome"], "complete");
+    }
 }
