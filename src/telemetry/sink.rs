@@ -7,9 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::clock::Clock;
 const FLUSH_AT_BYTES: usize = 64 * 1024;
 /// Buffers that may wait for the writer.
 const QUEUE_BUFFERS: usize = 32;
+/// Written buffers that are kept for the workers: memory that is in the cache, not fresh from the kernel.
+const SPARE_BUFFERS: usize = 4;
 /// How often the writer looks whether it should say that lines were dropped.
 const DROP_REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -37,8 +39,35 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Sink {
     sender: SyncSender<Buffer>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     thread: JoinHandle<()>,
+}
+
+/// What the writer and the workers have in common besides the queue.
+#[derive(Debug, Default)]
+struct Shared {
+    dropped: AtomicU64,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Shared {
+    fn drop_lines(&self, buffer: &Buffer) -> u64 {
+        self.dropped.fetch_add(buffer.lines, Ordering::Relaxed)
+    }
+
+    fn keep(&self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        // A panic cannot happen while it is held; if it could, the spares were no loss.
+        if let Ok(mut spare) = self.spare.lock()
+            && spare.len() < SPARE_BUFFERS
+        {
+            spare.push(bytes);
+        }
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -57,18 +86,18 @@ impl Sink {
             open(path)?;
         }
         let (sender, receiver) = sync_channel(QUEUE_BUFFERS);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer { output, file: None, dropped: Arc::clone(&dropped), reported: 0 };
+        let shared = Arc::new(Shared::default());
+        let writer = Writer { output, file: None, shared: Arc::clone(&shared), reported: 0 };
         let thread =
             std::thread::Builder::new().name("records".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Sink { sender, dropped, thread })
+        Ok(Sink { sender, shared, thread })
     }
 
     /// A worker's end.
     pub fn lines(&self) -> Lines {
         Lines {
             sender: Some(self.sender.clone()),
-            dropped: Arc::clone(&self.dropped),
+            shared: Arc::clone(&self.shared),
             bytes: Vec::new(),
             lines: 0,
         }
@@ -90,7 +119,7 @@ impl Sink {
 #[derive(Debug)]
 pub struct Lines {
     sender: Option<SyncSender<Buffer>>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     bytes: Vec<u8>,
     lines: u64,
 }
@@ -98,7 +127,7 @@ pub struct Lines {
 impl Lines {
     /// Lines that go nowhere.
     pub fn off() -> Lines {
-        Lines { sender: None, dropped: Arc::default(), bytes: Vec::new(), lines: 0 }
+        Lines { sender: None, shared: Arc::default(), bytes: Vec::new(), lines: 0 }
     }
 
     /// Appends what `encode` writes, one line.
@@ -119,13 +148,12 @@ impl Lines {
         if self.lines == 0 {
             return;
         }
-        let room = self.bytes.len().next_power_of_two().min(FLUSH_AT_BYTES * 2);
-        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(room));
+        let bytes = std::mem::replace(&mut self.bytes, self.shared.buffer());
         let lines = std::mem::take(&mut self.lines);
         if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
             sender.try_send(Buffer { bytes, lines })
         {
-            self.dropped.fetch_add(buffer.lines, Ordering::Relaxed);
+            self.shared.drop_lines(&buffer);
         }
     }
 }
@@ -139,7 +167,7 @@ impl Drop for Lines {
 struct Writer {
     output: Output,
     file: Option<File>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     reported: u64,
 }
 
@@ -155,12 +183,13 @@ impl Writer {
             match receiver.recv_timeout(DROP_REPORT_EVERY) {
                 Ok(buffer) => {
                     if let Err(error) = self.write(&buffer.bytes) {
-                        let before = self.dropped.fetch_add(buffer.lines, Ordering::Relaxed);
+                        let before = self.shared.drop_lines(&buffer);
                         if before == self.reported {
                             tracing::warn!(%error, "records cannot be written and are dropped");
                         }
                         self.file = None;
                     }
+                    self.shared.keep(buffer.bytes);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -183,7 +212,7 @@ impl Writer {
     }
 
     fn report_dropped(&mut self) {
-        let dropped = self.dropped.load(Ordering::Relaxed);
+        let dropped = self.shared.dropped.load(Ordering::Relaxed);
         if dropped > self.reported {
             tracing::warn!(records = dropped - self.reported, total = dropped, "records were dropped");
             self.reported = dropped;
