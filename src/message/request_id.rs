@@ -1,6 +1,6 @@
 //! Request ids: which inbound ones are believed, and how our own are written (RFC 9562).
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::HeaderValue;
 
 /// Longest inbound id that is kept.
@@ -18,20 +18,20 @@ impl RequestId {
         (fits && bytes.iter().all(|byte| is_id_byte(*byte))).then(|| RequestId(value.clone()))
     }
 
-    /// A version 4 UUID: `random` but for the six bits that say so.
-    pub fn uuid4(random: u128) -> RequestId {
-        RequestId::from_bits((random & !VERSION_AND_VARIANT) | (0x4 << 76) | (0b10 << 62))
+    /// A version 4 UUID: `random` but for the six bits that say so. Written into `room`, which many ids may share.
+    pub fn uuid4(random: u128, room: &mut BytesMut) -> RequestId {
+        RequestId::from_bits((random & !VERSION_AND_VARIANT) | (0x4 << 76) | (0b10 << 62), room)
     }
 
     /// A version 7 UUID: 48 bits of milliseconds, then 12 bits of the millisecond's fraction (method 3 of
     /// RFC 9562 section 6.2, so that ids of one worker sort), then random bits.
-    pub fn uuid7(unix_nanos: u64, random: u128) -> RequestId {
+    pub fn uuid7(unix_nanos: u64, random: u128, room: &mut BytesMut) -> RequestId {
         let millis = u128::from(unix_nanos / 1_000_000);
         let fraction = u128::from(unix_nanos % 1_000_000 * 4096 / 1_000_000);
         let random = random & ((1 << 62) - 1);
-        RequestId::from_bits(
-            ((millis & 0xffff_ffff_ffff) << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | random,
-        )
+        let bits =
+            ((millis & 0xffff_ffff_ffff) << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | random;
+        RequestId::from_bits(bits, room)
     }
 
     /// For headers.
@@ -44,15 +44,22 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    fn from_bits(bits: u128) -> RequestId {
+    fn from_bits(bits: u128, room: &mut BytesMut) -> RequestId {
         let mut text = [b'-'; 36];
         for (byte, at) in bits.to_be_bytes().into_iter().zip(HEX_PLACES) {
             text[at..at + 2].copy_from_slice(&HEX_PAIRS[usize::from(byte)]);
         }
-        let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text));
+        if room.capacity() < text.len() {
+            room.reserve(ROOM);
+        }
+        room.extend_from_slice(&text);
+        let value = HeaderValue::from_maybe_shared(room.split().freeze());
         RequestId(value.unwrap_or_else(|_| HeaderValue::from_static("invalid")))
     }
 }
+
+/// Ids that share one allocation take so much of it together.
+const ROOM: usize = 4096;
 
 /// Where each byte of a UUID stands in its text form.
 const HEX_PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
@@ -81,18 +88,20 @@ mod tests {
 
     #[test]
     fn our_ids_have_the_form_of_their_version() {
-        assert_eq!(RequestId::uuid4(0).as_str(), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(RequestId::uuid4(u128::MAX).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let mut room = BytesMut::new();
+        assert_eq!(RequestId::uuid4(0, &mut room).as_str(), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(RequestId::uuid4(u128::MAX, &mut room).as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(
-            RequestId::uuid7(1_645_557_742_000_000_000, 0x18C4DC0C0C07398F).as_str(),
+            RequestId::uuid7(1_645_557_742_000_000_000, 0x18C4DC0C0C07398F, &mut room).as_str(),
             "017f22e2-79b0-7000-98c4-dc0c0c07398f"
         );
     }
 
     #[test]
     fn version_7_ids_sort_by_time_within_a_millisecond() {
-        let earlier = RequestId::uuid7(1_000_000_000_000, u128::MAX);
-        let later = RequestId::uuid7(1_000_000_000_500, 0);
+        let mut room = BytesMut::new();
+        let earlier = RequestId::uuid7(1_000_000_000_000, u128::MAX, &mut room);
+        let later = RequestId::uuid7(1_000_000_000_500, 0, &mut room);
         assert!(earlier.as_str() < later.as_str());
     }
 

@@ -26,7 +26,7 @@ pub struct Body {
 #[derive(Debug)]
 enum Content {
     Local(Option<Bytes>),
-    Upstream(Box<Answer<UploadBody>>),
+    Upstream(Answer<UploadBody>),
 }
 
 impl Body {
@@ -41,7 +41,7 @@ impl Body {
     }
 
     /// The app's answer.
-    pub fn upstream(answer: Box<Answer<UploadBody>>, exchange: Box<Exchange>) -> Body {
+    pub fn upstream(answer: Answer<UploadBody>, exchange: Box<Exchange>) -> Body {
         Body { content: Content::Upstream(answer), exchange: Some(exchange), handed_over: 0 }
     }
 

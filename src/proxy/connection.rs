@@ -138,7 +138,6 @@ async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (S
     };
     let stop = poll_fn(|cx| driver.poll(cx)).await;
     alarm.clear();
-    conn.wire.abandon();
     let parts = driver.http1.into_parts();
     // What hyper could not parse.
     conn.wire.put_back(&parts.read_buf);

@@ -40,7 +40,7 @@ const MAX_UNWRITTEN_TRIES: u32 = 3;
 #[derive(Debug)]
 pub enum Answered {
     /// A body.
-    Body(Box<Answer<UploadBody>>),
+    Body(Answer<UploadBody>),
     /// A WebSocket.
     Tunnel(TunnelEnds),
 }
@@ -130,7 +130,7 @@ async fn converse(
     asked: Asked,
     conn: &Connection,
     exchange: &mut Exchange,
-) -> Result<(AnswerHead, Call<UploadBody>), UpstreamFault> {
+) -> Result<(AnswerHead, Box<Call<UploadBody>>), UpstreamFault> {
     let worker = &conn.worker;
     let snapshot = Rc::clone(&exchange.snapshot);
     let settings = &snapshot.model.upstream;
@@ -145,7 +145,7 @@ async fn converse(
             None => connect(conn, exchange).await?,
         };
         let sent = worker.clock.recent();
-        let mut call = Call::new(connection, outgoing, asked, deadline, settings.response_timeout);
+        let mut call = Box::new(Call::new(connection, outgoing, asked, deadline, settings.response_timeout));
         let result = poll_fn(|cx| within_total(exchange, cx, |cx| call.poll_head(cx))).await;
         let fault = match result {
             Ok(head) => {
@@ -198,7 +198,7 @@ fn within_total<T>(
 
 fn respond(
     head: AnswerHead,
-    call: Call<UploadBody>,
+    call: Box<Call<UploadBody>>,
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<Answered>, UpstreamFault> {
@@ -209,7 +209,7 @@ fn respond(
     } else {
         let pool = Rc::clone(&conn.worker.pool);
         let clock = Rc::clone(&conn.worker.clock);
-        Answered::Body(Box::new(Answer::new(call, framing, keep_alive, pool, clock)?))
+        Answered::Body(Answer::new(call, framing, keep_alive, pool, clock)?)
     };
     let mut response = Response::new(answered);
     *response.status_mut() = status;

@@ -136,11 +136,6 @@ impl Wire {
         self.overdue.get()
     }
 
-    /// The connection ended before the answer was flushed: the exchange that waited for it ends now.
-    pub fn abandon(&self) {
-        drop(self.flushing.borrow_mut().take());
-    }
-
     /// The app agreed to a WebSocket: when hyper is done, the tunnel begins.
     pub fn start_tunnel(&self, tunnel: TunnelStart) {
         *self.tunnel.borrow_mut() = Some(tunnel);

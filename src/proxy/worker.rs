@@ -40,6 +40,7 @@ pub struct Worker {
     snapshot: Rc<Snapshot>,
     lines: RefCell<(AccessLine, Lines)>,
     random: RefCell<fastrand::Rng>,
+    id_room: RefCell<BytesMut>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -83,6 +84,7 @@ impl Worker {
             snapshot: Snapshot::new(Arc::clone(model)),
             lines: RefCell::new((AccessLine::default(), lines)),
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
+            id_room: RefCell::new(BytesMut::new()),
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -119,9 +121,10 @@ impl Worker {
     /// A new request id.
     pub fn new_id(&self, format: IdFormat) -> RequestId {
         let random = self.random.borrow_mut().u128(..);
+        let room = &mut *self.id_room.borrow_mut();
         match format {
-            IdFormat::Uuid4 => RequestId::uuid4(random),
-            IdFormat::Uuid7 => RequestId::uuid7(self.clock.unix_nanos(self.clock.recent()), random),
+            IdFormat::Uuid4 => RequestId::uuid4(random, room),
+            IdFormat::Uuid7 => RequestId::uuid7(self.clock.unix_nanos(self.clock.recent()), random, room),
         }
     }
 

@@ -3,7 +3,6 @@
 //! Invariant: a body that broke off ends in an error, never in an end; a connection goes back to the pool only if
 //! request and answer both ended where they said they would.
 
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -31,12 +30,11 @@ enum Decoder {
 /// A body on its way from the app.
 #[derive(Debug)]
 pub struct Answer<B> {
-    call: Option<Call<B>>,
+    call: Option<Box<Call<B>>>,
     decoder: Decoder,
     keep_alive: bool,
     pool: Rc<Pool>,
     clock: Rc<Clock>,
-    decoded: VecDeque<Frame<Bytes>>,
 }
 
 impl<B> Answer<B>
@@ -45,7 +43,7 @@ where
 {
     /// The body behind a head that [`Call::poll_head`] gave. Fails if more has already come than it may have.
     pub fn new(
-        call: Call<B>,
+        call: Box<Call<B>>,
         framing: AnswerFraming,
         keep_alive: bool,
         pool: Rc<Pool>,
@@ -61,15 +59,14 @@ where
         if matches!(decoder, Decoder::Length(length) if arrived > length) {
             return Err(UpstreamFault::Malformed("more bytes than the answer's length"));
         }
-        let mut answer =
-            Answer { call: Some(call), decoder, keep_alive, pool, clock, decoded: VecDeque::new() };
+        let mut answer = Answer { call: Some(call), decoder, keep_alive, pool, clock };
         answer.end_if_over();
         Ok(answer)
     }
 
     /// Whether all of it was handed on.
     pub fn is_over(&self) -> bool {
-        matches!(self.decoder, Decoder::Over) && self.decoded.is_empty()
+        matches!(self.decoder, Decoder::Over)
     }
 
     /// As [`Body::size_hint`].
@@ -84,17 +81,17 @@ where
     /// As [`Body::poll_frame`]: the next piece of content, or the trailers.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         loop {
-            if let Some(frame) = self.decoded.pop_front() {
-                return Poll::Ready(Some(Ok(frame)));
-            }
             let Some(call) = &mut self.call else { return Poll::Ready(None) };
             call.poll_send(cx)?;
             if !call.connection.inbox.is_empty() {
-                self.decode()?;
+                let frame = self.decode()?;
                 self.end_if_over();
-                continue;
+                match frame {
+                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                    None => continue,
+                }
             }
-            let Call { receiving, connection, .. } = call;
+            let Call { receiving, connection, .. } = &mut **call;
             let end = match ready!(receiving.poll_read(connection, cx)) {
                 Ok(0) if matches!(self.decoder, Decoder::UntilClose) => {
                     self.decoder = Decoder::Over;
@@ -110,44 +107,37 @@ where
         }
     }
 
-    /// Decodes all that has arrived.
-    fn decode(&mut self) -> Result<(), UpstreamFault> {
-        let Some(call) = &mut self.call else { return Ok(()) };
+    /// Decodes the next frame of what has arrived; `None` when that was only framing.
+    fn decode(&mut self) -> Result<Option<Frame<Bytes>>, UpstreamFault> {
+        let Some(call) = &mut self.call else { return Ok(None) };
         let inbox = &mut call.connection.inbox;
-        match &mut self.decoder {
+        let chunked = match &mut self.decoder {
+            Decoder::Over => return Ok(None),
+            Decoder::UntilClose => return Ok(Some(Frame::data(inbox.split().freeze()))),
             Decoder::Length(remaining) => {
-                if inbox.len() as u64 > *remaining {
-                    return Err(UpstreamFault::Malformed("more bytes than the answer's length"));
-                }
-                *remaining -= inbox.len() as u64;
-                self.decoded.push_back(Frame::data(inbox.split().freeze()));
+                *remaining = remaining
+                    .checked_sub(inbox.len() as u64)
+                    .ok_or(UpstreamFault::Malformed("more bytes than the answer's length"))?;
+                return Ok(Some(Frame::data(inbox.split().freeze())));
             }
-            Decoder::UntilClose => self.decoded.push_back(Frame::data(inbox.split().freeze())),
-            Decoder::Chunked(chunked) => {
-                while !inbox.is_empty() {
-                    let piece =
-                        chunked.next(inbox).map_err(|_| UpstreamFault::Malformed("a broken chunk"))?;
-                    match piece {
-                        Piece::Framing(len) => inbox.advance(len),
-                        Piece::Data(len) => self.decoded.push_back(Frame::data(inbox.split_to(len).freeze())),
-                        Piece::End(len) => {
-                            inbox.advance(len);
-                            if !inbox.is_empty() {
-                                return Err(UpstreamFault::Malformed("bytes after the last chunk"));
-                            }
-                            let trailers = parse_trailers(chunked.trailers())?;
-                            if !trailers.is_empty() {
-                                self.decoded.push_back(Frame::trailers(trailers));
-                            }
-                            self.decoder = Decoder::Over;
-                            return Ok(());
-                        }
+            Decoder::Chunked(chunked) => chunked,
+        };
+        while !inbox.is_empty() {
+            match chunked.next(inbox).map_err(|_| UpstreamFault::Malformed("a broken chunk"))? {
+                Piece::Framing(len) => inbox.advance(len),
+                Piece::Data(len) => return Ok(Some(Frame::data(inbox.split_to(len).freeze()))),
+                Piece::End(len) => {
+                    inbox.advance(len);
+                    if !inbox.is_empty() {
+                        return Err(UpstreamFault::Malformed("bytes after the last chunk"));
                     }
+                    let trailers = parse_trailers(chunked.trailers())?;
+                    self.decoder = Decoder::Over;
+                    return Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers)));
                 }
             }
-            Decoder::Over => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Once the last byte is decoded, gives the connection back, or closes it.

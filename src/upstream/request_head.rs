@@ -132,7 +132,7 @@ mod tests {
             options: &options,
             peer_is_trusted,
             id_header: &HeaderName::from_static("x-request-id"),
-            id: &RequestId::uuid4(0),
+            id: &RequestId::uuid4(0, &mut BytesMut::new()),
             client: Some("203.0.113.9".parse().unwrap()),
             forwarded: Forwarded { scheme: Scheme::Https, host: b"a", port: 443 },
             chunked: false,
