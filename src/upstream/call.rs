@@ -41,7 +41,8 @@ impl<B> Call<B>
 where
     B: Body<Data = Bytes, Error = UploadFault> + Unpin,
 {
-    /// Nothing is sent yet. `patience` counts from the last byte that could be written to the answer's head.
+    /// Nothing is sent yet. `patience` counts from the last byte that could be written to the answer's head,
+    /// and not while the client owes the next one.
     pub fn new(
         connection: Connection,
         outgoing: Outgoing<B>,
@@ -102,7 +103,8 @@ where
             }
             Poll::Pending => {}
         }
-        if self.outgoing.written() != before && self.deadline.is_set() {
+        let is_apps_turn = self.outgoing.written() == before && !self.outgoing.awaits_body();
+        if !is_apps_turn && self.deadline.is_set() {
             self.deadline.set_after(self.patience);
         }
         Ok(())

@@ -75,6 +75,11 @@ where
         self.head_sent == self.head.len() && self.pieces.is_empty() && matches!(self.upload, Upload::None)
     }
 
+    /// Whether all that has come is written, and more is to come.
+    pub fn awaits_body(&self) -> bool {
+        self.head_sent == self.head.len() && self.pieces.is_empty() && !matches!(self.upload, Upload::None)
+    }
+
     /// Back to the start. Only for a request without a body, or of which nothing was written.
     pub fn rewind(&mut self) {
         debug_assert!(self.bodiless || self.written == 0);

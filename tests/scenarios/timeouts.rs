@@ -181,3 +181,17 @@ fn an_answer_that_streams_outlives_the_timeout_of_its_head() {
     go.send(()).unwrap();
     assert_eq!(client.body(&head, "GET").bytes, b"okok");
 }
+
+#[test]
+fn a_client_that_pauses_its_body_is_not_the_fault_of_the_app() {
+    let origin = Origin::start(|mut peer| {
+        peer.request();
+    });
+    let tollgate = Setup::before(origin.address())
+        .listen("body_timeout = \"600ms\"")
+        .upstream("response_timeout = \"200ms\"")
+        .start();
+    let mut client = tollgate.client();
+    client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    client.response().assert_local(408, "request_timeout");
+}
