@@ -91,7 +91,7 @@ fn upload(body: Incoming, passed: Passed, conn: &Connection, exchange: &Exchange
     let length_is_known = body.size_hint().exact().is_some();
     let pause = Alarm::new(&conn.worker.alarms);
     let patience = exchange.snapshot.model.listen.body_timeout;
-    let body = UploadBody::new(body, Rc::clone(&conn.wire), passed.max_body, pause, patience);
+    let body = UploadBody::new(body, passed.max_body, pause, patience);
     if length_is_known { Upload::Length(body) } else { Upload::Chunked(body) }
 }
 

@@ -1,7 +1,8 @@
 //! The request's body on its way to the app: bounded in size, and in how long it may pause.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,13 +13,10 @@ use hyper::body::Incoming;
 use crate::alarms::Alarm;
 use crate::upstream::fault::UploadFault;
 
-use super::wire::Wire;
-
 /// A request body.
 #[derive(Debug)]
 pub struct UploadBody {
     incoming: Incoming,
-    wire: Rc<Wire>,
     allowed: u64,
     pause: Alarm,
     patience: Duration,
@@ -26,14 +24,8 @@ pub struct UploadBody {
 
 impl UploadBody {
     /// At most `allowed` bytes, with pauses of at most `patience`.
-    pub fn new(
-        incoming: Incoming,
-        wire: Rc<Wire>,
-        allowed: u64,
-        pause: Alarm,
-        patience: Duration,
-    ) -> UploadBody {
-        UploadBody { incoming, wire, allowed, pause, patience }
+    pub fn new(incoming: Incoming, allowed: u64, pause: Alarm, patience: Duration) -> UploadBody {
+        UploadBody { incoming, allowed, pause, patience }
     }
 }
 
@@ -67,7 +59,7 @@ impl Body for UploadBody {
                             None => Some(Err(UploadFault::TooLarge)),
                         }
                     }
-                    Some(Err(_)) if this.wire.body_is_malformed() => Some(Err(UploadFault::Malformed)),
+                    Some(Err(error)) if is_malformed(&error) => Some(Err(UploadFault::Malformed)),
                     Some(Err(_)) => Some(Err(UploadFault::DownstreamLeft)),
                 })
             }
@@ -77,4 +69,11 @@ impl Body for UploadBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
     }
+}
+
+/// Whether the body's coding is broken, by our reading of it or, in trailers, by hyper's.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause
+        .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
 }

@@ -173,7 +173,7 @@ impl Wire {
     }
 
     /// Whether the request body broke its coding.
-    pub fn body_is_malformed(&self) -> bool {
+    fn body_is_malformed(&self) -> bool {
         matches!(*self.expect.borrow(), Expect::Broken)
     }
 

@@ -221,3 +221,17 @@ fn a_client_that_leaves_in_its_body_never_completes_the_request() {
         assert_eq!(whole.count(), 0);
     }
 }
+
+#[test]
+fn trailers_that_are_no_fields_are_a_bad_request() {
+    let many = "T: 1\r\n".repeat(150);
+    for trailers in ["no colon\r\n", "Space : before\r\n", "T: a\0b\r\n", " folded\r\n", &many] {
+        let origin = super::echoing();
+        let tollgate = Tollgate::before(origin.address());
+        let mut client = tollgate.client();
+        client.send("POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n");
+        client.send(format!("{trailers}\r\n"));
+        client.response().assert_local(400, "bad_request");
+        assert_eq!(tollgate.record_of("/bad")["outcome"], "bad_request", "{trailers:?}");
+    }
+}
