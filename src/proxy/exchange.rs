@@ -5,12 +5,13 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, header};
 
-use crate::alarms::{Alarm, Alarms};
+use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
 use crate::message::head::HeadFault;
@@ -45,7 +46,7 @@ pub struct Exchange {
     /// When the head was understood.
     pub opened: Tick,
     /// The whole of it, if the route bounds it.
-    pub total: Option<Alarm>,
+    pub total: Option<Rc<Alarm>>,
     /// Of a new upstream connection.
     pub connect_nanos: Option<u64>,
     /// From the request's first byte upstream to the response head.
@@ -194,9 +195,12 @@ impl Exchange {
         self.outcome.get_or_insert(Outcome::Complete);
     }
 
-    /// The worker's alarms.
-    pub fn alarms(&self) -> &Rc<Alarms> {
-        &self.conn.worker.alarms
+    /// Bounds the whole of it: the wait for the app, and for a client that does not read.
+    pub fn bound(&mut self, timeout: Duration) {
+        let total = Rc::new(Alarm::new(&self.conn.worker.alarms));
+        total.set(self.opened + timeout);
+        self.conn.wire.bound_writes(Rc::clone(&total));
+        self.total = Some(total);
     }
 
     /// Bytes that went through the tunnel, from and to the client.

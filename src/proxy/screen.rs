@@ -2,7 +2,6 @@
 
 use http::header;
 
-use crate::alarms::Alarm;
 use crate::message::head::parse_length;
 use crate::message::local_reply::LocalReply;
 use crate::message::routes::Route;
@@ -29,9 +28,7 @@ pub fn screen(exchange: &mut Exchange) -> Result<Passed, LocalReply> {
         request.headers.get(header::CONTENT_LENGTH).and_then(|value| parse_length(value.as_bytes()));
     exchange.route = Some(index);
     if let Some(timeout) = timeout {
-        let total = Alarm::new(exchange.alarms());
-        total.set(exchange.opened + timeout);
-        exchange.total = Some(total);
+        exchange.bound(timeout);
     }
     if announced.is_some_and(|length| length > max_body) {
         return Err(LocalReply::PayloadTooLarge);

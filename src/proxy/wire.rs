@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::alarms::Alarm;
 use crate::message::chunked::{Chunked, Piece};
 use crate::message::head::{Framing, HeadFault, HeadLimits, HeadScan};
 use crate::message::local_reply::BadRequest;
@@ -71,6 +72,8 @@ pub struct Wire {
     flushing: RefCell<Option<Box<Exchange>>>,
     tunnel: RefCell<Option<TunnelStart>>,
     cut: Cell<bool>,
+    /// By when the client must have taken the open exchange's answer.
+    writes_end: RefCell<Option<Rc<Alarm>>>,
 }
 
 impl Wire {
@@ -89,6 +92,7 @@ impl Wire {
             flushing: RefCell::new(None),
             tunnel: RefCell::new(None),
             cut: Cell::new(false),
+            writes_end: RefCell::new(None),
         }
     }
 
@@ -103,6 +107,22 @@ impl Wire {
         *self.flushing.borrow_mut() = Some(exchange);
     }
 
+    /// Bounds how long the open exchange may wait for a client that does not read.
+    pub fn bound_writes(&self, end: Rc<Alarm>) {
+        *self.writes_end.borrow_mut() = Some(end);
+    }
+
+    /// For a write that would block: an error once the client has had its time.
+    fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        match &*self.writes_end.borrow() {
+            Some(end) if end.poll(cx).is_ready() => {
+                self.cut();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
     /// The answer's last bytes will not be sent: its exchange ends without them.
     pub fn end_unflushed(&self) {
         drop(self.flushing.take());
@@ -110,6 +130,7 @@ impl Wire {
 
     /// The exchange ended.
     pub fn close_exchange(&self) {
+        drop(self.writes_end.take());
         self.phase.set(if self.phase.get() == Phase::Flushed { Phase::Idle } else { Phase::Broken });
     }
 
@@ -369,9 +390,11 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, buf))?;
-        this.wire.add_written(written);
-        Poll::Ready(Ok(written))
+        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
+            return this.wire.poll_overdue(cx);
+        };
+        this.wire.add_written(*written.as_ref().unwrap_or(&0));
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -383,9 +406,11 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = ready!(Pin::new(&mut this.socket).poll_write_vectored(cx, bufs))?;
-        this.wire.add_written(written);
-        Poll::Ready(Ok(written))
+        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
+            return this.wire.poll_overdue(cx);
+        };
+        this.wire.add_written(*written.as_ref().unwrap_or(&0));
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -195,3 +195,20 @@ fn a_client_that_pauses_its_body_is_not_the_fault_of_the_app() {
     client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
     client.response().assert_local(408, "request_timeout");
 }
+
+#[test]
+fn the_time_of_a_route_ends_an_answer_that_the_client_does_not_read() {
+    let origin = Origin::start(|mut peer| {
+        peer.expect_request();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let piece = [b"10000\r\n", &[b'x'; 0x10000][..], b"\r\n"].concat();
+        while peer.try_send(&piece).is_ok() {}
+    });
+    let tollgate = Setup::before(origin.address())
+        .table("[[routes]]\nname = \"short\"\nmatch = \"/*\"\ntimeout = \"500ms\"")
+        .start();
+    let mut client = tollgate.client();
+    client.send(get("/unread"));
+    assert_eq!(tollgate.record_of("/unread")["outcome"], "downstream_left");
+    assert_eq!(client.wire().rest().1, Ending::Reset);
+}
