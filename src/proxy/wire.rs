@@ -193,6 +193,18 @@ impl Wire {
         matches!(*self.expect.borrow(), Expect::Head(_)) && self.waiting.borrow().is_empty()
     }
 
+    /// Between two requests: gives the buffer back, and with it empty lines, which some clients send behind a
+    /// body and which mean nothing (RFC 9112 section 2.2).
+    pub fn give_back(&self) {
+        let expect = &mut *self.expect.borrow_mut();
+        if let Expect::Head(scan) = expect
+            && !scan.begun(self.waiting.borrow().len())
+        {
+            *scan = HeadScan::new();
+            self.waiting.take();
+        }
+    }
+
     /// Whether the request body broke its coding.
     fn body_is_malformed(&self) -> bool {
         matches!(*self.expect.borrow(), Expect::Broken)
