@@ -233,8 +233,10 @@ impl Driver<'_> {
                 self.conn.wire.refuse(HeadFault::TooSlow);
                 Poll::Ready(Stop::Refuse(HeadFault::TooSlow))
             }
-            (Poll::Ready(()), false) if self.conn.wire.is_in_step() => Poll::Ready(Stop::Park),
-            (Poll::Ready(()), false) => Poll::Ready(Stop::Over),
+            (Poll::Ready(()), false) => {
+                self.conn.wire.give_back();
+                Poll::Ready(if self.conn.wire.is_in_step() { Stop::Park } else { Stop::Over })
+            }
         }
     }
 

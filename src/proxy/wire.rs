@@ -108,6 +108,22 @@ impl Wire {
         *self.flushing.borrow_mut() = Some(exchange);
     }
 
+    /// Bounds how long the open exchange may wait for a client that does not read.
+    pub fn bound_writes(&self, end: Rc<Alarm>) {
+        *self.writes_end.borrow_mut() = Some(end);
+    }
+
+    /// For a write that would block: an error once the client has had its time.
+    fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        match &*self.writes_end.borrow() {
+            Some(end) if end.poll(cx).is_ready() => {
+                self.cut();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
     /// The answer's last bytes will not be sent: its exchange ends without them.
     pub fn end_unflushed(&self) {
         drop(self.flushing.take());
@@ -193,6 +209,18 @@ impl Wire {
     /// Whether the last message was read to its end and nothing waits behind it.
     pub fn is_in_step(&self) -> bool {
         matches!(*self.expect.borrow(), Expect::Head(_)) && self.waiting.borrow().is_empty()
+    }
+
+    /// Between two requests: gives the buffer back, and with it empty lines, which some clients send behind a
+    /// body and which mean nothing (RFC 9112 section 2.2).
+    pub fn give_back(&self) {
+        let expect = &mut *self.expect.borrow_mut();
+        if let Expect::Head(scan) = expect
+            && !scan.begun(self.waiting.borrow().len())
+        {
+            *scan = HeadScan::new();
+            self.waiting.take();
+        }
     }
 
     /// Whether the request body broke its coding.
@@ -400,9 +428,11 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = ready!(Pin::new(&mut this.socket).poll_write(cx, buf))?;
-        this.wire.add_written(written);
-        Poll::Ready(Ok(written))
+        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
+            return this.wire.poll_overdue(cx);
+        };
+        this.wire.add_written(*written.as_ref().unwrap_or(&0));
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -414,9 +444,11 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = ready!(Pin::new(&mut this.socket).poll_write_vectored(cx, bufs))?;
-        this.wire.add_written(written);
-        Poll::Ready(Ok(written))
+        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
+            return this.wire.poll_overdue(cx);
+        };
+        this.wire.add_written(*written.as_ref().unwrap_or(&0));
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {

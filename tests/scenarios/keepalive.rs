@@ -1,7 +1,7 @@
 //! Downstream connections: several requests on one, one after another and all at once.
 
 use super::echoing;
-use crate::harness::client::get;
+use crate::harness::client::{get, post};
 use crate::harness::{Client, Ending, Setup, Tollgate};
 
 #[test]
@@ -123,4 +123,17 @@ fn an_idle_connection_is_still_served_after_its_buffers_were_given_back() {
         .send_pieces(&[b"GET /piece HT", b"TP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n"]);
     assert_eq!(client.response().text(), "/piece");
     assert_eq!(client.response().text(), "/next");
+}
+
+#[test]
+fn an_empty_line_behind_a_body_does_not_end_the_connection() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address()).listen("keepalive_timeout = \"4s\"").start();
+    let mut client = tollgate.client();
+    client.send([&post("/first", b"abc")[..], b"\r\n"].concat());
+    assert_eq!(client.response().text(), "/first");
+    // Longer than it takes to be parked: whatever came of the line has come.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(!client.wire().socket().peeked(), "the connection was ended");
+    assert_eq!(client.get("/second").text(), "/second");
 }
