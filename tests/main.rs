@@ -10,5 +10,6 @@ mod documents;
 mod harness;
 mod layering;
 mod messages;
+mod properties;
 mod regressions;
 mod scenarios;

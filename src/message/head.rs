@@ -42,8 +42,6 @@ pub struct Head {
     pub len: usize,
     /// Where the body ends.
     pub framing: Framing,
-    /// Whether any `Upgrade` field is there.
-    pub asks_upgrade: bool,
 }
 
 /// Why a head is refused before it is parsed.
@@ -85,7 +83,6 @@ pub struct HeadScan {
     http_10: bool,
     length: Option<u64>,
     chunked: bool,
-    asks_upgrade: bool,
 }
 
 impl HeadScan {
@@ -100,7 +97,6 @@ impl HeadScan {
             http_10: false,
             length: None,
             chunked: false,
-            asks_upgrade: false,
         }
     }
 
@@ -225,7 +221,6 @@ impl HeadScan {
                     self.chunked = true;
                 }
             }
-            b'u' | b'U' => self.asks_upgrade |= value_of(line, b"upgrade:").is_some(),
             _ => {}
         }
         Ok(())
@@ -238,7 +233,7 @@ impl HeadScan {
             (false, Some(0) | None) => Framing::None,
             (false, Some(length)) => Framing::Length(length),
         };
-        Ok(Head { len: self.line_start, framing, asks_upgrade: self.asks_upgrade })
+        Ok(Head { len: self.line_start, framing })
     }
 }
 
@@ -307,7 +302,6 @@ mod tests {
         let bytes = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
         let head = scan(bytes).unwrap().unwrap();
         assert_eq!((head.len, head.framing), (bytes.len() - 5, Framing::Length(5)));
-        assert!(!head.asks_upgrade);
         assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
         assert_eq!(framing("Content-Length: 0\r\n"), Ok(Framing::None));
     }
@@ -320,7 +314,7 @@ mod tests {
             assert_eq!(scan.advance(&bytes[..end], &LIMITS), Ok(None), "at {end}");
         }
         let head = scan.advance(bytes, &LIMITS).unwrap().unwrap();
-        assert_eq!((head.len, head.asks_upgrade), (bytes.len(), true));
+        assert_eq!((head.len, head.framing), (bytes.len(), Framing::None));
     }
 
     #[test]

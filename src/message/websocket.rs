@@ -1,5 +1,14 @@
-//! WebSocket frames by their headers alone (RFC 6455 section 5.2): enough to know where one message
+//! What names a WebSocket, and its frames by their headers alone (RFC 6455 section 5.2): enough to know where one message
 //! ends, so that a Close can be put between two and never into one.
+
+use http::header::{self, HeaderMap};
+
+/// Whether a message's `Upgrade` lines name a WebSocket and nothing else.
+pub fn is_named_alone(headers: &HeaderMap) -> bool {
+    let mut upgrades = headers.get_all(header::UPGRADE).iter();
+    let named = upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    named && upgrades.next().is_none()
+}
 
 /// Where a direction of a tunnel stands.
 #[derive(Debug, Clone, Default)]

@@ -99,6 +99,7 @@ impl http_body::Body for Body {
 impl Drop for Body {
     /// Hyper drops a body when it has all of it, or when the client has left.
     fn drop(&mut self) {
+        // Of an answer to HEAD it needs only the head, which knows the length.
         let over = http_body::Body::is_end_stream(self)
             || self.exchange.as_ref().is_some_and(|exchange| exchange.request.method == http::Method::HEAD);
         if let Some(exchange) = self.exchange.take()

@@ -25,10 +25,11 @@ use crate::message::head::HeadFault;
 use crate::socket::Socket;
 
 use super::body::Body;
+use super::downstream_io::DownstreamIo;
 use super::exchange::Exchange;
 use super::handle;
 use super::tunnel;
-use super::wire::{DownstreamIo, Wire};
+use super::wire::Wire;
 use super::worker::{Seat, Worker};
 
 /// A connection without a request is parked after this long.
@@ -201,12 +202,6 @@ impl Driver<'_> {
             }
         }
         if !wire.is_idle() {
-            // The stages and the answer's body look at the route's timeout themselves, but are not asked while the
-            // client does not read.
-            if wire.poll_overdue(cx) {
-                wire.cut();
-                return Poll::Ready(Stop::Over);
-            }
             self.wait_for(Waiting::Nothing);
             // A drain must reach an exchange that waits for the app.
             let _ = self.alarm.poll(cx);
@@ -257,7 +252,6 @@ impl Driver<'_> {
 
 /// Keeps the bare socket until it can be read. False when it is to be closed.
 async fn park(socket: &Socket, conn: &Connection, alarm: &Alarm) -> bool {
-    conn.wire.shrink();
     let keepalive_timeout = conn.worker.snapshot().model.listen.keepalive_timeout;
     alarm.set_after(keepalive_timeout.saturating_sub(PARK_AFTER));
     let readable = poll_fn(|cx| {

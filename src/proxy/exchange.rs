@@ -229,6 +229,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.conn.wire.close_exchange();
+        if self.conn.wire.was_overdue() {
+            self.because(UpstreamFault::RouteTimeout.to_string());
+        }
         let worker = &self.conn.worker;
         let now = worker.clock.now();
         let model = &self.snapshot.model;

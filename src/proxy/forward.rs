@@ -18,6 +18,7 @@ use crate::alarms::Alarm;
 use crate::message::forwarded::Forwarded;
 use crate::message::hop_by_hop::ConnectionOptions;
 use crate::message::local_reply::LocalReply;
+use crate::message::websocket;
 use crate::upstream::answer::Answer;
 use crate::upstream::call::Call;
 use crate::upstream::fault::UpstreamFault;
@@ -75,10 +76,7 @@ pub async fn forward(
 
 /// Only a WebSocket is passed on; any other `Upgrade` ends at this hop.
 fn asks_websocket(request: &Parts, options: &ConnectionOptions) -> bool {
-    let mut upgrades = request.headers.get_all(header::UPGRADE).iter();
-    let websocket = upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    websocket
-        && upgrades.next().is_none()
+    websocket::is_named_alone(&request.headers)
         && options.upgrade
         && request.method == Method::GET
         && request.version == Version::HTTP_11
@@ -139,7 +137,9 @@ async fn converse(
     let mut repeats_left = settings.retry_attempts;
     let mut pooled = worker.pool.take(exchange.opened);
     exchange.asked_upstream = true;
-    for tries in 1.. {
+    let mut tries = 0;
+    loop {
+        tries += 1;
         let connection = match pooled.take() {
             Some(connection) => connection,
             None => connect(conn, exchange).await?,
@@ -163,8 +163,6 @@ async fn converse(
         (outgoing, deadline) = unanswered;
         repeats_left -= u32::from(!unwritten);
     }
-    // The loop above has no other end; the tries are bounded.
-    Err(UpstreamFault::Timeout)
 }
 
 async fn connect(conn: &Connection, exchange: &mut Exchange) -> Result<UpstreamConnection, UpstreamFault> {

@@ -9,6 +9,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod downstream_io;
 pub mod exchange;
 pub mod forward;
 pub mod identify;

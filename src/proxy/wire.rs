@@ -1,36 +1,35 @@
-//! Between the socket and hyper: each head is checked here before hyper sees a byte of it, and hyper gets
-//! one message at a time.
+//! What is known of a connection between its socket, hyper, and the exchange that is open.
 //!
-//! Invariants: what hyper reads are whole, checked heads and their bodies, in order; bytes behind the
-//! current message wait here, bounded, until its answer is flushed; what hyper writes while no exchange is
-//! open would be its own error answer, and is replaced by ours.
+//! Hyper gets one message at a time, each head checked before hyper sees a byte of it; bytes behind the current
+//! message wait here, bounded, until its answer is flushed. [`super::downstream_io`] moves the bytes, this keeps
+//! the books.
+//!
+//! ```text
+//! Idle ─► Open ─► Flushing ─► Flushed ─► Idle      every byte of the answer was sent
+//!           └────────┴─► Broken                    the exchange ended without a whole answer
+//! ```
+//!
+//! Invariant: an exchange that waits here for its flush is ended by the flush or by [`Wire::end_unflushed`]; it
+//! holds the connection that holds it, so nothing else would end it.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::fmt;
+use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::BytesMut;
 
 use crate::alarms::Alarm;
 use crate::message::chunked::{Chunked, Piece};
 use crate::message::head::{Framing, HeadFault, HeadLimits, HeadScan};
-use crate::message::local_reply::BadRequest;
-use crate::socket::Socket;
 
 use super::exchange::Exchange;
 use super::tunnel::TunnelStart;
 
-/// Bytes of later messages that are read ahead while an exchange is open.
-const MAX_AHEAD: usize = 16 * 1024;
-/// One read into the waiting bytes.
-const READ_AHEAD: usize = 4 * 1024;
-
 /// Where the connection stands, as far as exchanges go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// No exchange.
     Idle,
     /// One is being served.
@@ -56,20 +55,19 @@ enum Expect {
 }
 
 /// What the socket's wrapper, the service and the connection's driver tell one another.
-#[derive(Debug)]
 pub struct Wire {
     limits: HeadLimits,
-    phase: Cell<Phase>,
+    pub(super) phase: Cell<Phase>,
     expect: RefCell<Expect>,
-    /// Read and not yet given to hyper. Its first `cleared` bytes are checked.
-    waiting: RefCell<BytesMut>,
-    cleared: Cell<usize>,
+    /// Read and not yet given to hyper. Its first `checked` bytes are checked.
+    pub(super) waiting: RefCell<BytesMut>,
+    pub(super) checked: Cell<usize>,
     /// Hyper wanted to read and was told to wait for the open exchange.
-    held: Cell<bool>,
-    refusal: Cell<Option<HeadFault>>,
+    pub(super) held: Cell<bool>,
+    pub(super) refusal: Cell<Option<HeadFault>>,
     message_in: Cell<u64>,
     written: Cell<u64>,
-    flushing: RefCell<Option<Box<Exchange>>>,
+    pub(super) flushing: RefCell<Option<Box<Exchange>>>,
     tunnel: RefCell<Option<TunnelStart>>,
     cut: Cell<bool>,
     total: RefCell<Option<Rc<Alarm>>>,
@@ -84,7 +82,7 @@ impl Wire {
             phase: Cell::new(Phase::Idle),
             expect: RefCell::new(Expect::Head(HeadScan::new())),
             waiting: RefCell::new(BytesMut::new()),
-            cleared: Cell::new(0),
+            checked: Cell::new(0),
             held: Cell::new(false),
             refusal: Cell::new(None),
             message_in: Cell::new(0),
@@ -108,22 +106,6 @@ impl Wire {
         *self.flushing.borrow_mut() = Some(exchange);
     }
 
-    /// Bounds how long the open exchange may wait for a client that does not read.
-    pub fn bound_writes(&self, end: Rc<Alarm>) {
-        *self.writes_end.borrow_mut() = Some(end);
-    }
-
-    /// For a write that would block: an error once the client has had its time.
-    fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
-        match &*self.writes_end.borrow() {
-            Some(end) if end.poll(cx).is_ready() => {
-                self.cut();
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            _ => Poll::Pending,
-        }
-    }
-
     /// The answer's last bytes will not be sent: its exchange ends without them.
     pub fn end_unflushed(&self) {
         drop(self.flushing.take());
@@ -140,11 +122,16 @@ impl Wire {
         *self.total.borrow_mut() = Some(total);
     }
 
-    /// Whether the open exchange has run out of time with the client holding it up; true from then on.
-    pub fn poll_overdue(&self, cx: &Context<'_>) -> bool {
-        let passed = self.total.borrow().as_ref().is_some_and(|total| total.poll(cx).is_ready());
-        self.overdue.set(self.overdue.get() || passed);
-        self.overdue.get()
+    /// For a write that would block: an error once the exchange has had its time, with the client holding it up.
+    pub(super) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        match &*self.total.borrow() {
+            Some(total) if total.poll(cx).is_ready() => {
+                self.overdue.set(true);
+                self.cut();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ => Poll::Pending,
+        }
     }
 
     /// Whether an exchange was ended for that reason.
@@ -201,7 +188,7 @@ impl Wire {
     /// Whether a head has begun to arrive and is not complete.
     pub fn head_has_begun(&self) -> bool {
         match &*self.expect.borrow() {
-            Expect::Head(scan) => scan.begun(self.waiting.borrow().len() - self.cleared.get()),
+            Expect::Head(scan) => scan.begun(self.waiting.borrow().len() - self.checked.get()),
             _ => false,
         }
     }
@@ -224,7 +211,7 @@ impl Wire {
     }
 
     /// Whether the request body broke its coding.
-    fn body_is_malformed(&self) -> bool {
+    pub(super) fn body_is_malformed(&self) -> bool {
         matches!(*self.expect.borrow(), Expect::Broken)
     }
 
@@ -245,14 +232,8 @@ impl Wire {
 
     /// What was read and not given to hyper: the refused head, or the first bytes of a tunnel.
     pub fn take_waiting(&self) -> BytesMut {
-        self.cleared.set(0);
+        self.checked.set(0);
         self.waiting.take()
-    }
-
-    /// Gives back the buffer of an idle connection.
-    pub fn shrink(&self) {
-        debug_assert!(self.is_in_step());
-        *self.waiting.borrow_mut() = BytesMut::new();
     }
 
     /// Puts back, in front, what hyper had and made nothing of.
@@ -265,7 +246,7 @@ impl Wire {
 
     /// How many of `bytes`, which come next, may go to hyper. What is left begins a head that is not complete,
     /// not wanted yet, or refused.
-    fn clear(&self, bytes: &[u8]) -> usize {
+    pub(super) fn check(&self, bytes: &[u8]) -> usize {
         let mut at = 0;
         let mut expect = self.expect.borrow_mut();
         while at < bytes.len() {
@@ -311,7 +292,7 @@ impl Wire {
     }
 
     /// Whether bytes that come now would only wait.
-    fn must_wait(&self) -> bool {
+    pub(super) fn must_wait(&self) -> bool {
         match &*self.expect.borrow() {
             Expect::Head(_) => self.phase.get() != Phase::Idle,
             Expect::Nothing => true,
@@ -320,154 +301,12 @@ impl Wire {
     }
 }
 
-/// The socket as hyper has it.
-#[derive(Debug)]
-pub struct DownstreamIo {
-    socket: Socket,
-    wire: Rc<Wire>,
-}
-
-impl DownstreamIo {
-    /// Wraps a socket.
-    pub fn new(socket: Socket, wire: Rc<Wire>) -> DownstreamIo {
-        DownstreamIo { socket, wire }
-    }
-
-    /// Unwraps it.
-    pub fn into_socket(self) -> Socket {
-        self.socket
-    }
-
-    /// Reads into the waiting bytes. `Ok(0)` is the end of the stream.
-    fn poll_read_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut waiting = self.wire.waiting.borrow_mut();
-        waiting.reserve(READ_AHEAD);
-        std::future::Future::poll(pin!(self.socket.read_buf(&mut *waiting)), cx)
-    }
-
-    /// While an exchange is open: notices that the client left, and keeps what it sends ahead.
-    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.wire.held.set(true);
-        while self.wire.waiting.borrow().len() < MAX_AHEAD {
-            // Asked first, so that a client that stays silent costs no buffer.
-            ready!(self.socket.poll_read_ready(cx))?;
-            if ready!(self.poll_read_waiting(cx))? == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for DownstreamIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let wire = Rc::clone(&this.wire);
-        loop {
-            if wire.cleared.get() == 0 {
-                if wire.body_is_malformed() {
-                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-                }
-                if wire.must_wait() {
-                    return this.poll_watch(cx);
-                }
-            }
-            if wire.waiting.borrow().is_empty() {
-                let before = buf.filled().len();
-                ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
-                let fresh = &buf.filled()[before..];
-                if fresh.is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-                let cleared = wire.clear(fresh);
-                if cleared < fresh.len() {
-                    wire.waiting.borrow_mut().extend_from_slice(&fresh[cleared..]);
-                    buf.set_filled(before + cleared);
-                }
-                if cleared > 0 {
-                    return Poll::Ready(Ok(()));
-                }
-                continue;
-            }
-            if wire.cleared.get() == 0 {
-                let cleared = wire.clear(&wire.waiting.borrow());
-                wire.cleared.set(cleared);
-            }
-            if wire.cleared.get() > 0 {
-                let mut waiting = wire.waiting.borrow_mut();
-                let len = wire.cleared.get().min(buf.remaining());
-                buf.put_slice(&waiting[..len]);
-                waiting.advance(len);
-                wire.cleared.set(wire.cleared.get() - len);
-                return Poll::Ready(Ok(()));
-            }
-            if wire.must_wait() {
-                continue;
-            }
-            if ready!(this.poll_read_waiting(cx))? == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-impl DownstreamIo {
-    /// Hyper writes only answers of ours, except when it finds a request malformed that passed the check.
-    fn is_own_error_of_hyper(&self) -> bool {
-        let unasked = self.wire.phase.get() == Phase::Idle;
-        if unasked && self.wire.refusal.get().is_none() {
-            self.wire.refuse(BadRequest::Field.into());
-        }
-        unasked
-    }
-}
-
-impl AsyncWrite for DownstreamIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.is_own_error_of_hyper() {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
-            return this.wire.poll_overdue(cx);
-        };
-        this.wire.add_written(*written.as_ref().unwrap_or(&0));
-        Poll::Ready(written)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.is_own_error_of_hyper() {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
-            return this.wire.poll_overdue(cx);
-        };
-        this.wire.add_written(*written.as_ref().unwrap_or(&0));
-        Poll::Ready(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
-        if this.wire.phase.get() == Phase::Flushing {
-            this.wire.phase.set(Phase::Flushed);
-            if let Some(mut exchange) = this.wire.flushing.borrow_mut().take() {
-                exchange.complete();
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+/// An exchange knows its connection, and a connection its wire: what this leaves out would have no end.
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("phase", &self.phase)
+            .field("expect", &self.expect)
+            .finish_non_exhaustive()
     }
 }

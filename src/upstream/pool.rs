@@ -1,7 +1,7 @@
 //! Idle connections of one worker to the app: last in, first out, no lock.
 //!
 //! Invariant: a connection taken out was idle for less than `idle_timeout`, and neither closed nor spoken on by the
-//! app, as far as the kernel knew at that moment.
+//! app, as far as the runtime knew at that moment.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -22,14 +22,12 @@ pub struct Connection {
     pub socket: Socket,
     /// What was read and not yet used; empty between requests.
     pub inbox: BytesMut,
-    /// Whether it has carried a request before.
-    pub reused: bool,
 }
 
 impl Connection {
     /// A new one.
     pub fn new(socket: Socket) -> Connection {
-        Connection { socket, inbox: BytesMut::new(), reused: false }
+        Connection { socket, inbox: BytesMut::new() }
     }
 
     /// Whether nothing came while nobody asked. An idle connection with something to read was closed, or is
@@ -78,7 +76,6 @@ impl Pool {
         if connection.inbox.capacity() > MAX_IDLE_BUFFER {
             connection.inbox = BytesMut::new();
         }
-        connection.reused = true;
         self.idle.borrow_mut().push((now, connection));
     }
 

@@ -13,6 +13,7 @@ use memchr::memchr2;
 use super::fault::UpstreamFault;
 use crate::message::head::{parse_length, trim_whitespace};
 use crate::message::hop_by_hop::ConnectionOptions;
+use crate::message::websocket;
 
 /// Bytes of a response head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -142,12 +143,16 @@ fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str>
         headers.append(name, value);
     }
     let options = ConnectionOptions::read(&headers);
-    if status == StatusCode::SWITCHING_PROTOCOLS && !is_websocket(&headers, &options) {
+    if status == StatusCode::SWITCHING_PROTOCOLS && !(options.upgrade && websocket::is_named_alone(&headers))
+    {
         return Err("an upgrade to something else");
     }
     let framing = framing(status, &headers, http_11, asked)?;
+    let coded = headers.contains_key(header::TRANSFER_ENCODING);
     strip(&mut headers, &options, status);
+    // An app that announces chunks where there is no body may send the last one late.
     let keep_alive = framing != AnswerFraming::UntilClose
+        && !(framing == AnswerFraming::None && coded && !asked.head)
         && !options.close
         && (http_11 || options.keep_alive)
         && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -202,12 +207,6 @@ fn strip(headers: &mut HeaderMap, options: &ConnectionOptions, status: StatusCod
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-}
-
-fn is_websocket(headers: &HeaderMap, options: &ConnectionOptions) -> bool {
-    let mut upgrades = headers.get_all(header::UPGRADE).iter();
-    let upgrade = upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    upgrade && upgrades.next().is_none() && options.upgrade
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod forwarded;
 mod framing;
 mod gunicorn;
 mod hop_by_hop;
+mod in_process;
 mod keepalive;
 mod leaving;
 mod limits;
