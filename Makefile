@@ -34,7 +34,8 @@ lint: ## rustfmt, clippy and rustdoc, warnings refused
 # The optimized build takes longer to compile than it saves in the tests, except for those that
 # move gibibytes; the profile `testing` is the middle way.
 unit: programs $(VENV)/installed ## the tests alone
-	$(CARGO) test --locked --profile testing --all-targets
+	$(CARGO) test --locked --profile testing --lib --bins --benches
+	$(CARGO) test --locked --profile testing --test it
 
 fuzz-smoke: programs ## every fuzz target for a few seconds (FUZZ_SECONDS)
 	@if [ -d fuzz ]; then fuzz/smoke.sh $(FUZZ_SECONDS); fi
