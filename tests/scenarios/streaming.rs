@@ -267,7 +267,10 @@ fn an_early_answer_is_whole_for_a_client_that_is_still_sending() {
         let head = client.head();
         // Reads only while tollgate can take no more, so that in the end it has what the kernel has not.
         while end.recv_timeout(Duration::from_millis(5)).is_err() {
-            client.wire().read_more().unwrap();
+            // Under load the whole answer may come before the origin has told that it is rid of it.
+            if client.wire().read_more().is_err() {
+                break;
+            }
         }
         for _ in 0..40 {
             client.send([b'x'; 1024]);
