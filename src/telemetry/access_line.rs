@@ -152,7 +152,7 @@ fn escaped(value: &[u8], out: &mut Vec<u8>) {
                 '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
                 // C1 controls and line separators are valid JSON, but not fit for a terminal.
                 '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-                    let _ = write!(out, "\\u{:04x}", char as u32);
+                    unicode_escape(char as u32, out);
                 }
                 _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
             }
@@ -160,6 +160,15 @@ fn escaped(value: &[u8], out: &mut Vec<u8>) {
         if !part.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
+    }
+}
+
+/// `\uXXXX`, for what is below U+10000. Without a formatter: a peer can fill a line with these.
+fn unicode_escape(code: u32, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(HEX[(code >> shift) as usize & 0xf]);
     }
 }
 
