@@ -276,3 +276,26 @@ fn an_upstream_connection_whose_answer_was_not_read_to_its_end_is_not_used_again
     assert_eq!(tollgate.client().get("/next").text(), "/next");
     go.send(()).unwrap();
 }
+
+/// The sweep of idle connections comes seldom; another client's 408 proves that the connection was idle for too long.
+#[test]
+fn a_connection_idle_for_too_long_is_not_used_again_even_before_it_is_swept() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address())
+        .listen("header_timeout = \"250ms\"")
+        .upstream("idle_timeout = \"100ms\"")
+        .start();
+    assert_eq!(tollgate.client().get("/first").text(), "/first");
+    tollgate.client().send("G").response().assert_local(408, "request_timeout");
+    assert_eq!(tollgate.client().get("/second").text(), "/second");
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn an_app_that_dies_inside_its_head_has_given_a_bad_response() {
+    let origin = Origin::answering_once("HTTP/1.1 200 OK\r\nContent-Le");
+    let tollgate = Tollgate::before(origin.address());
+    tollgate.client().get("/cut").assert_local(502, "bad_upstream_response");
+    let record = tollgate.record_of("/cut");
+    assert!(record["cause"].as_str().unwrap().contains("inside the answer"), "{record}");
+}
