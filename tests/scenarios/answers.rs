@@ -151,18 +151,21 @@ fn a_body_after_head_belongs_to_no_other_request() {
 /// On a fresh connection nobody can tell an answer written too early from a quick one; two are one too many.
 #[test]
 fn an_answer_written_before_the_request_answers_no_second_one() {
-    let origin = Origin::start(|mut peer| {
+    let (sent, notice) = std::sync::mpsc::channel();
+    let origin = Origin::start(move |mut peer| {
         if peer.number > 1 {
             return echo_target(peer);
         }
         peer.send(ok("unasked"));
         peer.expect_request();
         peer.send(ok("asked"));
+        sent.send(()).unwrap();
         assert!(peer.request().is_none(), "a second request on a connection out of step");
     });
     let tollgate = Tollgate::before(origin.address());
     let mut client = tollgate.client();
     client.get("/first");
+    notice.recv().unwrap();
     for _ in 0..3 {
         assert_eq!(client.get("/next").text(), "/next");
     }

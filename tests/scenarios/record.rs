@@ -368,3 +368,13 @@ fn records_dropped_until_the_end_are_counted_at_the_end() {
     assert_eq!(tollgate.stop(), 0);
     assert_eq!(tollgate.wait_for_event("records were dropped")["total"], 2);
 }
+
+#[test]
+fn a_head_that_only_the_parser_refuses_has_its_path_in_the_record() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    let mut client = tollgate.client();
+    client.send("GET /unparsable HTTP/1.1\r\nHost: a\r\nB d: x\r\n\r\n");
+    client.response().assert_local(400, "bad_request");
+    assert_eq!(tollgate.record_of("/unparsable")["method"], "GET");
+}
