@@ -127,4 +127,24 @@ mod tests {
         alarm.set(clock.now() + Duration::from_secs(3600));
         assert!(alarm.poll(&cx).is_pending());
     }
+
+    struct Woken(std::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_task_that_polled_last_is_the_one_woken() {
+        let alarms = Alarms::new(Rc::new(Clock::start()));
+        let alarm = Alarm::new(&alarms);
+        assert!(alarm.poll(&Context::from_waker(Waker::noop())).is_pending());
+        let woken = std::sync::Arc::new(Woken(false.into()));
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        assert!(alarm.poll(&Context::from_waker(&waker)).is_pending());
+        alarms.wake_all();
+        assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
+    }
 }

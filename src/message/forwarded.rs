@@ -230,4 +230,12 @@ mod tests {
         let read = Forwarded::read(Scheme::Http, b"inner", &fields, true);
         assert_eq!(read, Forwarded { scheme: Scheme::Http, host: b"inner", port: 80 });
     }
+
+    #[test]
+    fn no_more_hops_are_read_than_there_can_be() {
+        let list: String = (0..=MAX_HOPS).rev().map(|hop| format!("10.0.1.{hop},")).collect();
+        let fields = HeaderMap::from_iter([(X_FORWARDED_FOR, list.trim_end_matches(',').parse().unwrap())]);
+        let last = IpAddr::from([10, 0, 1, MAX_HOPS as u8 - 1]);
+        assert_eq!(client_address(None, &fields, |_| true), Some(last));
+    }
 }

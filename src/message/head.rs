@@ -377,4 +377,19 @@ mod tests {
         head.extend([b'a'; 42]);
         assert_eq!(scan(&head), Err(HeadFault::TooLarge));
     }
+
+    #[test]
+    fn empty_lines_begin_no_request_and_are_few() {
+        let mut unbegun = HeadScan::new();
+        assert_eq!(unbegun.advance(b"\r\n\r\n", &LIMITS), Ok(None));
+        assert!(!unbegun.begun(4) && unbegun.begun(5));
+        let after = |count: usize| scan(format!("{}GET / HTTP/1.1\r\n\r\n", "\r\n".repeat(count)).as_bytes());
+        assert!(after(MAX_LEADING_EMPTY_LINES).is_ok());
+        assert_eq!(after(MAX_LEADING_EMPTY_LINES + 1), Err(BadRequest::RequestLine.into()));
+    }
+
+    #[test]
+    fn a_tls_handshake_is_refused_at_its_first_byte() {
+        assert_eq!(scan(b"\x16\x03\x01"), Err(BadRequest::RequestLine.into()));
+    }
 }

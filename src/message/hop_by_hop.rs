@@ -179,4 +179,12 @@ mod tests {
             assert!(!is_replaced(&name(passed)) && !is_hearsay(&name(passed)), "{passed}");
         }
     }
+
+    #[test]
+    fn who_the_client_is_said_to_be_is_hearsay() {
+        for name in ["forwarded", "x-real-ip", "x-forwarded-prefix", "remote-user"] {
+            assert!(is_hearsay(&HeaderName::from_static(name)), "{name}");
+        }
+        assert!(!is_hearsay(&HeaderName::from_static("user-agent")));
+    }
 }

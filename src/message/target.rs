@@ -135,4 +135,15 @@ mod tests {
         assert_eq!(judge("CONNECT", "a.example:80", &["a.example"]), Err(LocalReply::MethodNotAllowed));
         assert_eq!(judge("TRACE", "/", &["a.example"]), Err(LocalReply::MethodNotAllowed));
     }
+
+    #[test]
+    fn an_expectation_means_nothing_before_http_1_1() {
+        let headers = HeaderMap::from_iter([
+            (header::HOST, HeaderValue::from_static("a")),
+            (header::EXPECT, HeaderValue::from_static("wonders")),
+        ]);
+        let judge = |version| check(&Method::GET, &Uri::from_static("/"), version, &headers);
+        assert_eq!(judge(Version::HTTP_10), Ok(()));
+        assert_eq!(judge(Version::HTTP_11), Err(LocalReply::ExpectationFailed));
+    }
 }

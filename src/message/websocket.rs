@@ -131,4 +131,16 @@ mod tests {
         scan.advance(&masked_close_going_away([9, 8, 7, 6]));
         assert!(scan.closed());
     }
+
+    #[test]
+    fn a_websocket_among_other_upgrades_is_not_named_alone() {
+        let named = |lines: &[&'static str]| {
+            let values = lines.iter().map(|line| (header::UPGRADE, http::HeaderValue::from_static(line)));
+            let mut headers = HeaderMap::new();
+            headers.extend(values);
+            is_named_alone(&headers)
+        };
+        assert!(named(&["WebSocket"]));
+        assert!(!named(&["websocket", "h2c"]) && !named(&["websocket, h2c"]) && !named(&[]));
+    }
 }

@@ -236,6 +236,22 @@ mod tests {
         assert_eq!(value["cause"], "connection refused");
     }
 
+    #[test]
+    fn control_characters_beyond_ascii_are_escaped() {
+        let told = Record { path: "/\u{7f}\u{9b}31m\u{2028}".as_bytes(), ..record() };
+        assert!(line(&told).contains(r#""path":"/\u007f\u009b31m\u2028""#));
+    }
+
+    #[test]
+    fn every_line_of_one_writer_has_its_own_time() {
+        let mut writer = AccessLine::default();
+        let mut out = Vec::new();
+        writer.encode(&record(), &mut out);
+        writer.encode(&Record { unix_nanos: record().unix_nanos + 1_000_000_000, ..record() }, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().nth(1).unwrap().starts_with("{\"time\":\"2026-11-21T09:01:02.042Z\""), "{text}");
+    }
+
     proptest! {
         #[test]
         fn whatever_the_peer_sent_a_line_is_one_bounded_json_object(

@@ -89,9 +89,7 @@ where
 
     /// Whether all that came is written, and more is to come from the client.
     pub fn awaits_body(&self) -> bool {
-        self.pieces.is_empty()
-            && !matches!(self.upload, Upload::None)
-            && (self.head_sent == self.head.len() || self.head_sent == 0)
+        self.head_sent == self.head.len() && self.pieces.is_empty() && !matches!(self.upload, Upload::None)
     }
 
     /// Back to the start. Only for a request without a body, or of which nothing was written.

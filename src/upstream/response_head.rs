@@ -302,4 +302,29 @@ mod tests {
         }
         assert!(scan.take(&mut inbox, GET).unwrap().is_some() && inbox.is_empty());
     }
+
+    fn keeps_alive(text: &str, asked: Asked) -> bool {
+        take(&format!("{text}\r\n\r\n"), asked).unwrap().unwrap().keep_alive
+    }
+
+    #[test]
+    fn a_connection_is_kept_only_by_an_answer_that_says_so_and_ends_in_step() {
+        let head = Asked { head: true, upgrade: false };
+        assert!(keeps_alive("HTTP/1.1 204 No Content", GET));
+        assert!(!keeps_alive("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked", GET));
+        assert!(keeps_alive("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", head));
+        assert!(!keeps_alive("HTTP/1.0 200 OK\r\nContent-Length: 5", GET));
+        assert!(keeps_alive("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive", GET));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_have_a_body_loses_its_length() {
+        let answer = take("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", GET).unwrap().unwrap();
+        assert!(!answer.headers.contains_key(header::CONTENT_LENGTH));
+    }
+
+    #[test]
+    fn a_length_said_twice_is_refused_even_when_both_agree() {
+        assert!(take("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", GET).is_err());
+    }
 }

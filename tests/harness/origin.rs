@@ -265,9 +265,13 @@ pub fn unix_address(path: &Path) -> String {
     format!("unix:{}", path.display())
 }
 
-/// An address nobody listens on: bound once, then freed.
+/// An address nobody listens on, and nobody else gets while the tests run: bound, and never freed.
 pub fn refused_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    address.to_string()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -93,3 +93,17 @@ fn an_answer_without_a_length_ends_where_the_app_closes() {
     client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().text(), "until the end");
 }
+
+#[test]
+fn trailers_of_an_answer_that_frame_or_identify_stop_here() {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
+         Trailer: X-Sum, WWW-Authenticate, X-Forwarded-For, Connection\r\n\r\n\
+         2\r\nok\r\n0\r\nX-Sum: 7\r\nWWW-Authenticate: Basic\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: close\r\n\r\n",
+    );
+    let tollgate = Tollgate::before(origin.address());
+    let response = tollgate.client().request("GET", "/", "TE: trailers\r\nConnection: TE\r\n");
+    assert_eq!(response.text(), "ok");
+    assert_eq!(response.body.trailers.get("x-sum").as_deref(), Some("7"));
+    assert_eq!(response.body.trailers.0.len(), 1, "{:?}", response.body.trailers);
+}

@@ -164,3 +164,45 @@ fn a_unix_socket_is_gone_after_the_end_and_taken_over_at_the_start() {
     assert_eq!(second.stop(), 0);
     assert!(!path.exists());
 }
+
+#[test]
+fn a_connection_accepted_as_the_drain_begins_may_still_bring_its_first_request() {
+    let origin = echoing();
+    let mut tollgate = Tollgate::before(origin.address());
+    tollgate.process.signal(Signal::STOP);
+    let mut client = tollgate.client();
+    tollgate.terminate();
+    tollgate.process.signal(Signal::CONT);
+    tollgate.wait_for_event("draining");
+    client.send(get("/first"));
+    assert_eq!(client.response().text(), "/first");
+    assert_eq!(tollgate.process.wait(), 0);
+}
+
+#[test]
+fn what_the_end_of_the_drain_cuts_off_is_recorded_as_cut_off() {
+    let (origin, _go) = held();
+    let mut tollgate = Setup::before(origin.address()).listen("drain_timeout = \"300ms\"").start();
+    let mut client = tollgate.client();
+    client.send(get("/stuck"));
+    origin.wait_for_requests(1);
+    assert_eq!(tollgate.stop(), 1);
+    tollgate.process.wait_for_output();
+    let record = tollgate.record_of("/stuck");
+    assert_eq!((&record["outcome"], &record["fault"]), (&"cut_off".into(), &"tollgate".into()));
+}
+
+#[test]
+fn a_unix_socket_somebody_else_has_put_in_place_of_ours_is_left_alone() {
+    let origin = echoing();
+    let scratch = crate::harness::scratch::Scratch::new();
+    let path = scratch.file("tollgate.sock");
+    let mut tollgate =
+        Setup::before(origin.address()).address(format!("\"unix:{}\"", path.display())).start();
+    // Bound before ours is replaced, so that the two cannot have the same inode.
+    let theirs = scratch.file("theirs.sock");
+    let _successor = std::os::unix::net::UnixListener::bind(&theirs).unwrap();
+    std::fs::rename(&theirs, &path).unwrap();
+    assert_eq!(tollgate.stop(), 0);
+    assert!(path.exists(), "the successor's socket was removed");
+}

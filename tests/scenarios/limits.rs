@@ -161,3 +161,19 @@ fn nothing_behind_a_refused_body_is_taken_for_a_request() {
     client.end();
     assert_eq!(origin.received().len(), 0);
 }
+
+#[test]
+fn a_refusal_with_more_of_the_request_behind_it_ends_without_a_reset() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    for (head, status) in [
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n", 413),
+        ("POST / HTTP/1.1\r\nHost: a\r\nA: b\r\n folded\r\n\r\n", 400),
+    ] {
+        let mut client = tollgate.client();
+        client.send([head.as_bytes(), &[b'x'; 65_536]].concat());
+        assert_eq!(client.response().status(), status);
+        client.finish_sending();
+        assert_eq!(client.end(), Ending::Closed, "{status}");
+    }
+}

@@ -80,7 +80,8 @@ fn a_pooled_connection_is_closed_before_the_app_would() {
 #[test]
 fn a_connection_the_app_closed_while_pooled_costs_no_request_of_any_method() {
     let (closed, notice) = mpsc::channel();
-    let origin = Origin::start(move |mut peer| {
+    // Over a Unix socket, whose end is known at once; over TCP a busy kernel may tell of it later.
+    let origin = Origin::start_unix(move |mut peer| {
         let request = peer.expect_request();
         peer.send(ok(&request.method));
         drop(peer);
@@ -275,4 +276,46 @@ fn an_upstream_connection_whose_answer_was_not_read_to_its_end_is_not_used_again
     assert_eq!(tollgate.record_of("/left")["outcome"], "downstream_left");
     assert_eq!(tollgate.client().get("/next").text(), "/next");
     go.send(()).unwrap();
+}
+
+/// The sweep of idle connections comes seldom; another client's 408 proves that the connection was idle for too long.
+#[test]
+fn a_connection_idle_for_too_long_is_not_used_again_even_before_it_is_swept() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address())
+        .listen("header_timeout = \"250ms\"")
+        .upstream("idle_timeout = \"100ms\"")
+        .start();
+    assert_eq!(tollgate.client().get("/first").text(), "/first");
+    tollgate.client().send("G").response().assert_local(408, "request_timeout");
+    assert_eq!(tollgate.client().get("/second").text(), "/second");
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn an_app_that_dies_inside_its_head_has_given_a_bad_response() {
+    let origin = Origin::answering_once("HTTP/1.1 200 OK\r\nContent-Le");
+    let tollgate = Tollgate::before(origin.address());
+    tollgate.client().get("/cut").assert_local(502, "bad_upstream_response");
+    let record = tollgate.record_of("/cut");
+    assert!(record["cause"].as_str().unwrap().contains("inside the answer"), "{record}");
+}
+
+/// What is written next would be read as the rest of the first request.
+#[test]
+fn a_connection_with_an_unfinished_request_carries_no_other() {
+    let origin = Origin::start_unix(|mut peer| {
+        if peer.number > 1 {
+            return echo_target(peer);
+        }
+        peer.head().unwrap();
+        peer.send(ok("early"));
+        peer.wait_for_end();
+    });
+    let tollgate = Tollgate::before(origin.address());
+    let mut client = tollgate.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nfirst");
+    assert_eq!(client.response().text(), "early");
+    assert_eq!(tollgate.client().get("/next").text(), "/next");
+    assert_eq!(origin.connections(), 2);
 }

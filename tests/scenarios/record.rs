@@ -346,3 +346,35 @@ fn a_request_that_waits_behind_another_counts_for_itself() {
     assert_eq!(tollgate.record_of("/first")["bytes_in"], get("/first").len());
     assert_eq!(tollgate.record_of("/second")["bytes_in"], long.len());
 }
+
+#[test]
+fn the_query_of_a_refused_head_stays_out_of_the_record() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    let mut client = tollgate.client();
+    client.send("GET /refused?token=secret HTTP/1.1\r\nHost: a\r\nA: b\r\n folded\r\n\r\n");
+    client.response().assert_local(400, "bad_request");
+    let record = tollgate.wait_for_record(|record| record["status"] == 400);
+    assert_eq!(record["path"], "/refused");
+    assert!(!record.to_string().contains("secret"), "{record}");
+}
+
+#[test]
+fn records_dropped_until_the_end_are_counted_at_the_end() {
+    let origin = echoing();
+    let mut tollgate = Setup::before(origin.address()).table("[log]\naccess = \"/dev/full\"").start();
+    tollgate.client().get("/one");
+    tollgate.client().get("/two");
+    assert_eq!(tollgate.stop(), 0);
+    assert_eq!(tollgate.wait_for_event("records were dropped")["total"], 2);
+}
+
+#[test]
+fn a_head_that_only_the_parser_refuses_has_its_path_in_the_record() {
+    let origin = echoing();
+    let tollgate = Tollgate::before(origin.address());
+    let mut client = tollgate.client();
+    client.send("GET /unparsable HTTP/1.1\r\nHost: a\r\nB d: x\r\n\r\n");
+    client.response().assert_local(400, "bad_request");
+    assert_eq!(tollgate.record_of("/unparsable")["method"], "GET");
+}

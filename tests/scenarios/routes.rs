@@ -156,3 +156,15 @@ fn a_route_has_its_own_limits() {
     client.send(crate::harness::client::post("/other", &body));
     client.response().assert_local(413, "payload_too_large");
 }
+
+#[test]
+fn a_body_refused_by_a_route_is_recorded_under_its_name() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address())
+        .table("[[routes]]\nname = \"small\"\nmatch = \"/*\"\nmax_body = \"10B\"")
+        .start();
+    let mut client = tollgate.client();
+    client.send(crate::harness::client::post("/large", &[b'x'; 50]));
+    client.response().assert_local(413, "payload_too_large");
+    assert_eq!(tollgate.record_of("/large")["route"], "small");
+}

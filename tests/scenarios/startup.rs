@@ -164,3 +164,24 @@ fn without_a_subcommand_there_is_help() {
     }
     assert!(!text.contains('\u{1b}'), "color in a pipe");
 }
+
+#[test]
+fn a_socket_that_cannot_be_asked_whether_it_is_in_use_is_left_alone() {
+    let scratch = crate::harness::scratch::Scratch::new();
+    let path = scratch.file("datagrams.sock");
+    let _datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let (code, said) =
+        refused(Setup::before(&refused_address()).address(format!("\"unix:{}\"", path.display())));
+    assert_eq!(code, 1);
+    assert!(said.contains("datagrams.sock"), "{said}");
+    assert!(path.exists(), "somebody else's socket was removed");
+}
+
+#[test]
+fn a_unix_socket_is_open_to_owner_and_group_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let setup = Setup::before(&refused_address());
+    let path = setup.file("tollgate.sock");
+    let _tollgate = setup.address(format!("\"unix:{}\"", path.display())).start();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+}

@@ -281,3 +281,23 @@ fn an_early_answer_is_whole_for_a_client_that_is_still_sending() {
         assert_eq!(tollgate.record_of(&format!("/{size}"))["outcome"], "complete");
     }
 }
+
+#[test]
+fn a_client_that_sends_requests_ahead_is_stopped_before_they_fill_the_memory() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let origin = Origin::start(move |mut peer| {
+        peer.expect_request();
+        let _ = wait.lock().unwrap().recv();
+    });
+    let tollgate = Tollgate::before(origin.address());
+    let mut client = tollgate.client();
+    client.send(get("/held"));
+    origin.wait_for_requests(1);
+    client.wire().socket().set_timeout(Some(std::time::Duration::from_millis(500)));
+    let ahead = get("/ahead").repeat(2000);
+    let written = (0..4000).take_while(|_| client.try_send(&ahead).is_ok()).count() * ahead.len();
+    assert!(written < 64 << 20, "{written} bytes were taken from the client");
+    assert!(tollgate.peak_memory_kib() < MEMORY_LIMIT_KIB);
+    go.send(()).unwrap();
+}

@@ -221,3 +221,66 @@ fn a_pause_of_the_client_is_not_held_against_the_app() {
     client.send("lf");
     assert_eq!(client.response().text(), "ok");
 }
+
+/// Other clients' 408s prove that the body took longer in all than one pause of it may take.
+#[test]
+fn a_body_may_take_long_as_long_as_no_pause_does() {
+    let origin = echoing();
+    let tollgate =
+        Setup::before(origin.address()).listen("body_timeout = \"1s\"\nheader_timeout = \"300ms\"").start();
+    let mut client = tollgate.client();
+    client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    for _ in 0..5 {
+        tollgate.client().send("G").response().assert_local(408, "request_timeout");
+        client.send("x");
+    }
+    assert_eq!(client.response().text(), "/slow");
+    assert_eq!(origin.only_request().body.bytes, b"xxxxx");
+}
+
+#[test]
+fn an_answer_cut_by_the_timeout_of_its_route_never_looks_complete_to_a_client_of_http_1_0() {
+    let origin = Origin::start(|mut peer| {
+        peer.expect_request();
+        peer.send("HTTP/1.1 200 OK\r\n\r\n");
+        while peer.try_send(&[b'x'; 65_536]).is_ok() {}
+    });
+    let tollgate = Setup::before(origin.address())
+        .table("[[routes]]\nname = \"all\"\nmatch = \"/*\"\ntimeout = \"300ms\"")
+        .start();
+    let mut client = tollgate.client();
+    client.send("GET /endless HTTP/1.0\r\nHost: a\r\n\r\n");
+    let record = tollgate.record_of("/endless");
+    assert_eq!(record["cause"], "route timeout");
+    assert_eq!(client.wire().rest().1, Ending::Reset);
+}
+
+/// The second answer waits in the kernel's buffers for longer than the first could have taken.
+#[test]
+fn the_timeout_of_a_route_ends_with_its_exchange() {
+    const LARGE: usize = 32 << 20;
+    let origin = Origin::start(|mut peer| {
+        while let Some(request) = peer.request() {
+            match request.target.as_str() {
+                "/large" => {
+                    peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
+                    peer.send(vec![b'x'; LARGE]);
+                }
+                "/quick" => drop(peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
+                _ => drop(peer.wait_for_end()),
+            };
+        }
+    });
+    let tollgate = Setup::before(origin.address())
+        .table("[[routes]]\nname = \"quick\"\nmatch = \"/quick\"\ntimeout = \"300ms\"")
+        .table("[[routes]]\nname = \"silent\"\nmatch = \"/silent\"\ntimeout = \"400ms\"")
+        .table("[[routes]]\nname = \"rest\"\nmatch = \"/*\"")
+        .start();
+    let mut client = tollgate.client();
+    assert_eq!(client.get("/quick").status(), 200);
+    client.send(get("/large"));
+    let head = client.head();
+    tollgate.client().get("/silent").assert_local(504, "upstream_timeout");
+    let body = client.body(&head, "GET");
+    assert_eq!((body.cut, body.bytes.len()), (None, LARGE));
+}

@@ -245,3 +245,16 @@ fn a_drain_closes_tunnels_with_going_away() {
     assert_eq!(frame.close_code(), 1001);
     assert_eq!(tollgate.process.wait(), 0);
 }
+
+#[test]
+fn only_get_of_http_1_1_asks_for_a_tunnel() {
+    for handshake in [HANDSHAKE.replace("GET ", "DELETE "), HANDSHAKE.replace("HTTP/1.1", "HTTP/1.0")] {
+        let origin = echoing();
+        let tollgate = Tollgate::before(origin.address());
+        let mut client = tollgate.client();
+        client.send(&handshake);
+        assert_eq!(client.response().text(), "/ws");
+        let request = origin.only_request();
+        assert!(!request.headers.has("upgrade"), "{handshake:?} reached the app as {request:#?}");
+    }
+}
