@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use super::{echo_target, echoing, ok};
 use crate::harness::client::{get, post};
-use crate::harness::origin::refused_address;
+use crate::harness::origin::{refused_address, unix_address};
+use crate::harness::scratch::Scratch;
 use crate::harness::{Origin, Setup, Tollgate};
 
 #[test]
@@ -223,11 +224,12 @@ fn an_app_that_refuses_the_connection_is_unavailable_and_the_client_keeps_its_ow
 
 #[test]
 fn an_app_that_comes_back_is_used_at_once() {
-    let address = refused_address();
-    let tollgate = Tollgate::before(&address);
+    let scratch = Scratch::new();
+    let path = scratch.file("app.sock");
+    let tollgate = Tollgate::before(&unix_address(&path));
     let mut client = tollgate.client();
     assert_eq!(client.get("/").status(), 502);
-    let listener = std::net::TcpListener::bind(&address).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         use std::io::{Read, Write};
         let (mut stream, _) = listener.accept().unwrap();
