@@ -143,7 +143,7 @@ impl Exchange {
         let shape = self.snapshot.reply_shape;
         let id = self.id().clone();
         let mut response = reply.response(shape, &id);
-        response.headers_mut().insert(self.snapshot.model.request_id.header.clone(), id.as_header().clone());
+        response.headers_mut().insert(self.snapshot.id_header.clone(), id.as_header().clone());
         response.map(|bytes| Body::local(bytes, self))
     }
 
@@ -162,7 +162,7 @@ impl Exchange {
         let length = HeaderValue::from(response.body().len());
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + self.conn.wall_time(self.opened));
         let headers = response.headers_mut();
-        headers.insert(self.snapshot.model.request_id.header.clone(), id.as_header().clone());
+        headers.insert(self.snapshot.id_header.clone(), id.as_header().clone());
         headers.insert(header::CONTENT_LENGTH, length);
         if let Ok(date) = HeaderValue::try_from(date) {
             headers.insert(header::DATE, date);

@@ -111,7 +111,7 @@ fn encode_head(
         headers,
         options,
         peer_is_trusted: caller.peer_is_trusted,
-        id_header: &exchange.snapshot.model.request_id.header,
+        id_header: &exchange.snapshot.id_header,
         id: &id,
         client: exchange.client,
         forwarded: Forwarded::read(conn.scheme, host, headers, caller.peer_is_trusted),
@@ -213,7 +213,7 @@ fn respond(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     let id = exchange.id().as_header().clone();
-    response.headers_mut().insert(exchange.snapshot.model.request_id.header.clone(), id);
+    response.headers_mut().insert(exchange.snapshot.id_header.clone(), id);
     debug_assert!(framing != AnswerFraming::Length(0));
     Ok(response)
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderName;
 use hyper::server::conn::http1;
 
 use crate::config::model::{ErrorFormat, Model};
@@ -19,6 +20,9 @@ const HYPER_DEFAULT_HEADERS: usize = 100;
 pub struct Snapshot {
     /// As resolved.
     pub model: Arc<Model>,
+    /// The field of the request id. A copy of the worker's own: cloning the model's would have all workers count on
+    /// one cache line.
+    pub id_header: HeaderName,
     /// How large a head may be.
     pub head_limits: HeadLimits,
     /// The shape of local replies.
@@ -46,6 +50,8 @@ impl Snapshot {
         if listen.max_headers > HYPER_DEFAULT_HEADERS {
             http1.max_headers(listen.max_headers);
         }
-        Rc::new(Snapshot { model, head_limits, reply_shape, http1 })
+        let shared = &model.request_id.header;
+        let id_header = HeaderName::from_bytes(shared.as_str().as_bytes()).unwrap_or_else(|_| shared.clone());
+        Rc::new(Snapshot { model, id_header, head_limits, reply_shape, http1 })
     }
 }
