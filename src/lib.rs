@@ -7,6 +7,7 @@
 
 pub mod clock;
 
+pub mod limit;
 pub mod message;
 
 pub mod config;

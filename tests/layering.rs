@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("alarms", &["clock"]),
     ("socket", &[]),
-    ("limit", &["clock"]),
+    ("limit", &["clock", "message"]),
     ("message", &["clock"]),
     ("identity", &["message"]),
     ("config", &["limit", "identity", "message"]),
