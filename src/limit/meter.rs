@@ -7,7 +7,7 @@ use super::quota::Quota;
 use super::sliding::SlidingWindow;
 
 /// What distinguishes the states of one meter from those of others in the table. Given by a
-/// [`super::register::Register`], never 0 in use.
+/// change of the rules, [`super::carry`], never 0 in use.
 pub type Tag = u16;
 
 /// A meter of a limit, for callers of one tier.
