@@ -45,6 +45,11 @@ impl Clock {
         clock
     }
 
+    /// A clock for another thread with the same beginning: both read the same ticks.
+    pub fn sibling(&self) -> Clock {
+        self.clone()
+    }
+
     /// Reads the time.
     pub fn now(&self) -> Tick {
         let tick = Tick(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use http::header::{HeaderName, HeaderValue};
 use tollgate::config::{self, Overrides};
-use tollgate::message::local_reply::{BadRequest, LocalReply};
+use tollgate::message::local_reply::{BadRequest, LocalReply, RetryAfter};
 use tollgate::telemetry::access_line::AccessLine;
 use tollgate::telemetry::record::{Outcome, Record};
 
@@ -183,6 +183,9 @@ fn replies() -> Vec<LocalReply> {
     let all = [
         L::BadRequest(BadRequest::Host),
         L::MethodNotAllowed,
+        L::RateLimited(RetryAfter { seconds: 1 }),
+        L::QuotaExceeded(RetryAfter { seconds: 1 }),
+        L::Unauthorized,
         L::NotFound,
         L::RequestTimeout,
         L::PayloadTooLarge,
@@ -195,6 +198,7 @@ fn replies() -> Vec<LocalReply> {
     ];
     for reply in all {
         match reply {
+            L::RateLimited(_) | L::QuotaExceeded(_) | L::Unauthorized => {}
             L::BadRequest(_) | L::MethodNotAllowed | L::NotFound | L::RequestTimeout => {}
             L::PayloadTooLarge | L::UriTooLong | L::ExpectationFailed | L::HeadersTooLarge => {}
             L::UpstreamUnavailable | L::BadUpstreamResponse | L::UpstreamTimeout => {}
@@ -250,6 +254,10 @@ fn every_field_of_a_record_is_explained() {
             unix_nanos: 1,
             request_id: "a",
             client_addr: None,
+            user: Some(b"a"),
+            tier: Some("a"),
+            limit: Some("a"),
+            shadow_limit: Some("a"),
             method: b"GET",
             path: b"/",
             query: Some(b"a"),

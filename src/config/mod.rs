@@ -117,7 +117,10 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let errors = telling::read_errors(reader.table(root, "errors"));
     let tables = ["listen", "upstream", "request_id", "routes", "log", "errors"];
     reader.refuse_unknown(root, &tables, "");
-    let model = Model { listen, upstream: upstream?, request_id, routes, log, errors };
+    let limits = crate::limit::rules::Limits::default();
+    let store =
+        model::Store { snapshot: None, interval: std::time::Duration::from_secs(10), max_keys: 1_000_000 };
+    let model = Model { listen, upstream: upstream?, request_id, routes, limits, store, log, errors };
     refuse_loop(reader, &model);
     Some(model)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::limit::rules::Limits;
 use crate::message::routes::RouteTable;
 
 /// The whole configuration of one process.
@@ -23,6 +24,10 @@ pub struct Model {
     pub request_id: RequestId,
     /// Which request belongs to which route.
     pub routes: RouteTable,
+    /// What each route's requests must pay.
+    pub limits: Limits,
+    /// Where the states of limits are kept.
+    pub store: Store,
     /// What is told, and where.
     pub log: Log,
     /// The shape of local replies.
@@ -134,6 +139,17 @@ pub enum IdFormat {
     Uuid4,
     /// Sorts by time.
     Uuid7,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The file that carries states over a restart.
+    pub snapshot: Option<PathBuf>,
+    /// Between two writings of it.
+    pub interval: Duration,
+    /// States that are kept at most.
+    pub max_keys: usize,
 }
 
 /// `[log]`

@@ -4,6 +4,7 @@
 
 mod bind;
 mod error;
+mod limits;
 mod logging;
 mod signals;
 mod worker_thread;
@@ -14,13 +15,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::config::model::{AccessSink, ListenAddress, Model};
-use crate::proxy::worker::Seats;
+use crate::limit::buckets::Buckets;
+use crate::limit::carry::carry_over;
+use crate::limit::rules::Limits;
+use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::sink::{Lines, Output, Sink};
 use crate::upstream::connect::Destination;
 
 use self::bind::UnixName;
 pub use self::error::StartError;
+use self::limits::Tending;
 use self::signals::Signals;
 use self::worker_thread::{Phase, WorkerThread};
 
@@ -69,39 +75,48 @@ pub struct Daemon {
     threads: Vec<WorkerThread>,
     sink: Option<Sink>,
     names: Vec<UnixName>,
+    tending: Tending,
 }
 
 impl Daemon {
     /// Opens everything and starts the workers; one a core unless told otherwise.
     pub fn start(model: Arc<Model>, workers: Option<usize>) -> Result<Daemon, StartError> {
+        let mut model = Arc::unwrap_or_clone(model);
         let workers = workers
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
             .unwrap_or(1);
         let destination = Destination::resolve(&model.upstream.address)
             .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error))?;
+        let clock = Clock::start();
+        let seed = limits::fresh_seed().map_err(|error| StartError::Threads(error.into()))?;
+        let buckets = Arc::new(Buckets::new(seed, model.store.max_keys));
+        carry_over(&Limits::default(), &mut model.limits);
+        let model = Arc::new(model);
         let sink = open_sink(&model.log.access)?;
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
         let seats = Seats::new(model.listen.max_connections);
+        let max_keys = model.store.max_keys;
+        let shared = Shared { model, destination, buckets: Arc::clone(&buckets), seats };
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
             let lines = sink.as_ref().map_or_else(Lines::off, Sink::lines);
             let thread = worker_thread::spawn(
                 threads.len(),
-                Arc::clone(&model),
-                destination.clone(),
+                shared.clone(),
                 lines,
-                Arc::clone(&seats),
+                clock.sibling(),
                 listeners,
                 phase.subscribe(),
             );
             threads.push(thread.map_err(StartError::Threads)?);
         }
+        let tending = Tending::start(buckets, max_keys, clock).map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
-        tracing::info!(workers, upstream = destination.label, "ready");
-        Ok(Daemon { addresses: bound.addresses, phase, threads, sink, names: bound.names })
+        tracing::info!(workers, upstream = shared.destination.label, "ready");
+        Ok(Daemon { addresses: bound.addresses, phase, threads, sink, names: bound.names, tending })
     }
 
     /// Where it listens; ports that were chosen by the kernel are filled in.
@@ -144,6 +159,7 @@ impl Daemon {
             thread.join();
         }
         drop(self.names);
+        drop(self.tending);
         if let Some(sink) = self.sink {
             sink.close(SINK_PATIENCE);
         }

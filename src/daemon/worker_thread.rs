@@ -2,7 +2,6 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,11 +9,10 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::bind::Bound;
-use crate::config::model::Model;
+use crate::clock::Clock;
 use crate::proxy::listener::{self, Listener};
-use crate::proxy::worker::{Seats, Worker};
+use crate::proxy::worker::{Shared, Worker};
 use crate::telemetry::sink::Lines;
-use crate::upstream::connect::Destination;
 
 /// How often a draining worker looks whether its last connection has ended.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -75,10 +73,9 @@ impl WorkerThread {
 /// Starts a worker.
 pub(super) fn spawn(
     number: usize,
-    model: Arc<Model>,
-    destination: Destination,
+    shared: Shared,
     lines: Lines,
-    seats: Arc<Seats>,
+    clock: Clock,
     listeners: Vec<Bound>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<WorkerThread> {
@@ -94,7 +91,7 @@ pub(super) fn spawn(
             }
         };
         runtime.block_on(async {
-            let worker = Worker::new(&model, destination, lines, seats);
+            let worker = Worker::new(shared, lines, clock);
             let listeners = listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>();
             let begun = listeners.map(|listeners| work(worker, listeners, phase, &tell));
             match begun {

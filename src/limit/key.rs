@@ -23,12 +23,23 @@ impl std::fmt::Debug for Seed {
     }
 }
 
+/// A keyed hash of an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyId([u8; 16]);
+
+impl KeyId {
+    /// To count by.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Who pays, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct Payer<'a> {
     /// As identity names it.
     pub user: Option<&'a [u8]>,
-    /// The key, or its digest: one of them always.
+    /// A hash of the key.
     pub api_key: Option<&'a [u8]>,
     /// `None` for a Unix peer nobody spoke for; all of them are one.
     pub address: Option<IpAddr>,
@@ -82,6 +93,13 @@ impl Seed {
         }
         let hash = parts.hasher.finish128();
         Some(Digest([hash.h1, hash.h2]))
+    }
+
+    /// What an API key is counted by, instead of the key.
+    pub fn key_id(&self, key: &[u8]) -> KeyId {
+        let mut hasher = SipHasher13::new_with_keys(self.0[1], self.0[0]);
+        hasher.write(key);
+        KeyId(hasher.finish128().as_bytes())
     }
 
     /// A short name for a secret, for records: 48 bits, of no use to find the secret.

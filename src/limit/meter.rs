@@ -1,6 +1,6 @@
 //! One thing a limit measures, and what the ways to measure have in common.
 
-use std::sync::Arc;
+use http::HeaderValue;
 
 use super::bucket::TokenBucket;
 use super::quota::Quota;
@@ -20,7 +20,7 @@ pub struct Meter {
     /// The meter this one takes its states over from, after its numbers were changed.
     pub before: Option<Box<(Tag, TokenBucket)>>,
     /// The item of `RateLimit-Policy`, name and parameters.
-    pub policy: Arc<str>,
+    pub policy: HeaderValue,
 }
 
 /// How a meter measures.
@@ -37,15 +37,28 @@ pub enum Measure {
 }
 
 impl Meter {
-    /// A meter that no register knows yet; `name` is the policy's.
+    /// A meter without states yet; `name` is the policy's.
     pub fn new(name: &str, measure: Measure) -> Meter {
         let policy = format!("\"{name}\";{}", measure.parameters());
-        Meter { tag: 0, measure, before: None, policy: policy.into() }
+        // Names are letters, digits and `_.-`.
+        let policy = HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Meter { tag: 0, measure, before: None, policy }
     }
 
-    /// The policy's name, in its quotes.
+    /// The policy's name.
     pub fn policy_name(&self) -> &str {
-        self.policy.split(';').next().unwrap_or_default()
+        Meter::name_of_policy(&self.policy)
+    }
+
+    /// The name in an item of `RateLimit-Policy`.
+    pub fn name_of_policy(policy: &HeaderValue) -> &str {
+        policy.to_str().unwrap_or_default().split('"').nth(1).unwrap_or_default()
+    }
+
+    /// A copy that shares nothing with this one, so that workers do not count on one cache line.
+    pub fn own_copy(&self) -> Meter {
+        let policy = HeaderValue::from_bytes(self.policy.as_bytes());
+        Meter { policy: policy.unwrap_or_else(|_| self.policy.clone()), ..self.clone() }
     }
 }
 

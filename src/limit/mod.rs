@@ -3,13 +3,14 @@
 //! Pure: `now` is an argument, no socket, file or random source is known here. From the bottom up: [`rate`] and the
 //! ways to measure, [`bucket`], [`sliding`], [`quota`] and a plain count of requests in flight; [`meter`] puts them
 //! under one name; [`key`], [`table`] and [`logs`] hold states by key, [`buckets`] all of them; [`rules`] is what
-//! the configuration says; [`decide`] admits or refuses; [`carry`] carries states over a
+//! the configuration says; [`decide`] admits or refuses, [`fields`] tells of it; [`carry`] carries states over a
 //! change of the rules.
 
 pub mod bucket;
 pub mod buckets;
 pub mod carry;
 pub mod decide;
+pub mod fields;
 pub mod key;
 pub mod logs;
 pub mod meter;

@@ -23,6 +23,22 @@ pub struct Limits {
     pub by_route: Vec<Vec<Due>>,
 }
 
+impl Limits {
+    /// A copy that shares nothing with this one, so that workers do not count on one cache line.
+    pub fn own_copy(&self) -> Limits {
+        let limits: Vec<Arc<Limit>> = self.limits.iter().map(|limit| Arc::new(limit.own_copy())).collect();
+        let own = |due: &Due| Due {
+            limit: limits
+                .iter()
+                .find(|limit| limit.name == due.limit.name)
+                .map_or_else(|| Arc::clone(&due.limit), Arc::clone),
+            cost: due.cost,
+        };
+        let by_route = self.by_route.iter().map(|due| due.iter().map(own).collect()).collect();
+        Limits { limiting: self.limiting.clone(), limits, by_route }
+    }
+}
+
 /// A limit on a route.
 #[derive(Debug, Clone)]
 pub struct Due {
@@ -58,6 +74,16 @@ impl Limit {
     pub fn meters(&self, tier: Option<&str>) -> &[Meter] {
         let own = tier.and_then(|tier| self.tiers.iter().find(|(name, _)| **name == *tier));
         own.map_or(&self.standard, |(_, meters)| meters)
+    }
+
+    fn own_copy(&self) -> Limit {
+        let copy = |meters: &[Meter]| meters.iter().map(Meter::own_copy).collect::<Vec<_>>();
+        Limit {
+            name: Arc::from(&*self.name),
+            standard: copy(&self.standard),
+            tiers: self.tiers.iter().map(|(tier, meters)| (Arc::from(&**tier), copy(meters))).collect(),
+            ..self.clone()
+        }
     }
 
     /// Whether it counts by the client's address alone.

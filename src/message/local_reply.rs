@@ -3,6 +3,8 @@
 //! Invariant: nothing a client sent and no cause chain is in the text; the request id is the thread
 //! that leads from an answer to its record.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
@@ -15,6 +17,12 @@ pub enum LocalReply {
     BadRequest(BadRequest),
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
+    /// A limit says not now.
+    RateLimited(RetryAfter),
+    /// A quota is used up.
+    QuotaExceeded(RetryAfter),
+    /// An API key nobody knows.
+    Unauthorized,
     /// No route matches.
     NotFound,
     /// The head or the body came too slowly.
@@ -33,6 +41,22 @@ pub enum LocalReply {
     BadUpstreamResponse,
     /// The app did not answer in time.
     UpstreamTimeout,
+}
+
+/// When a refused request is worth another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryAfter {
+    /// At least 1.
+    pub seconds: u64,
+}
+
+/// The limit that refused; of letters, digits and `_.-`, as names in the configuration are.
+#[derive(Debug, Clone, Copy)]
+pub struct Violated<'a> {
+    /// The limit's name.
+    pub limit: &'a str,
+    /// The name of its policy in `RateLimit-Policy`.
+    pub policy: &'a str,
 }
 
 /// What is wrong with a malformed request.
@@ -134,6 +158,15 @@ impl LocalReply {
             L::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not allowed.", Downstream, true)
             }
+            L::RateLimited(_) => {
+                (S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded.", Downstream, false)
+            }
+            L::QuotaExceeded(_) => {
+                (S::TOO_MANY_REQUESTS, "quota_exceeded", "Quota exceeded.", Downstream, false)
+            }
+            L::Unauthorized => {
+                (S::UNAUTHORIZED, "unauthorized", "The API key is not valid.", Downstream, false)
+            }
             L::NotFound => (S::NOT_FOUND, "not_found", "Nothing is served at this path.", Downstream, false),
             L::RequestTimeout => (
                 S::REQUEST_TIMEOUT,
@@ -187,19 +220,41 @@ impl LocalReply {
         Row { status, code, message, fault, closes }
     }
 
+    /// When to try again, if that is known.
+    pub fn retry_after(self) -> Option<RetryAfter> {
+        match self {
+            LocalReply::RateLimited(retry_after) | LocalReply::QuotaExceeded(retry_after) => {
+                Some(retry_after)
+            }
+            _ => None,
+        }
+    }
+
     /// The reply as a response, its body in the configured shape.
-    pub fn response(self, shape: ReplyShape, id: &RequestId) -> Response<Bytes> {
+    pub fn response(
+        self,
+        shape: ReplyShape,
+        id: &RequestId,
+        violated: Option<Violated<'_>>,
+    ) -> Response<Bytes> {
         let row = self.row();
-        let mut response = Response::new(body(&row, shape, id));
+        let mut response = Response::new(body(self, &row, shape, id, violated));
         *response.status_mut() = row.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(shape.content_type()));
         headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        if let Some(RetryAfter { seconds }) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+        }
         if self == LocalReply::MethodNotAllowed {
             headers.insert(
                 header::ALLOW,
                 header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             );
+        }
+        if self == LocalReply::Unauthorized {
+            // RFC 9110 section 15.5.2 wants a challenge; there is no registered scheme for API keys.
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("ApiKey"));
         }
         if row.closes {
             headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
@@ -226,18 +281,47 @@ impl ReplyShape {
     }
 }
 
-/// Nothing in it needs escaping: codes and messages are ours, an id has only safe characters.
-fn body(row: &Row, shape: ReplyShape, id: &RequestId) -> Bytes {
-    let (code, message, id) = (row.code, row.message, id.as_str());
-    let text = match shape {
-        ReplyShape::Json => format!(
-            "{{\"error\":\"{code}\",\"code\":\"{code}\",\"message\":\"{message}\",\"request_id\":\"{id}\"}}\n"
-        ),
-        ReplyShape::Problem => format!(
-            "{{\"type\":\"about:blank\",\"title\":\"{}\",\"status\":{},\"detail\":\"{message}\",\"code\":\"{code}\",\"request_id\":\"{id}\"}}\n",
-            row.status.canonical_reason().unwrap_or("Error"),
-            row.status.as_u16(),
-        ),
+/// The registered problem type of refusals by a quota policy (draft-ietf-httpapi-ratelimit-headers-10).
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// Nothing in it needs escaping: codes, messages and names are ours, an id has only safe characters.
+fn body(
+    reply: LocalReply,
+    row: &Row,
+    shape: ReplyShape,
+    id: &RequestId,
+    violated: Option<Violated<'_>>,
+) -> Bytes {
+    let (code, id) = (row.code, id.as_str());
+    let mut text = String::with_capacity(256);
+    // Writing to a string cannot fail.
+    let _ = match shape {
+        ReplyShape::Json => write!(text, "{{\"error\":\"{code}\",\"code\":\"{code}\",\"message\":\""),
+        ReplyShape::Problem => {
+            let (kind, title) = match violated {
+                Some(_) => (QUOTA_EXCEEDED, "Quota Exceeded"),
+                None => ("about:blank", row.status.canonical_reason().unwrap_or("Error")),
+            };
+            let status = row.status.as_u16();
+            write!(text, "{{\"type\":\"{kind}\",\"title\":\"{title}\",\"status\":{status},\"detail\":\"")
+        }
     };
+    text.push_str(row.message);
+    if let Some(RetryAfter { seconds }) = reply.retry_after() {
+        let unit = if seconds == 1 { "second" } else { "seconds" };
+        let _ = write!(text, " Try again in {seconds} {unit}.\",\"retry_after\":{seconds}");
+    } else {
+        text.push('"');
+    }
+    if let Some(Violated { limit, policy }) = violated {
+        let _ = write!(text, ",\"limit\":\"{limit}\"");
+        if shape == ReplyShape::Problem {
+            let _ = write!(text, ",\"violated-policies\":[\"{policy}\"]");
+        }
+    }
+    if shape == ReplyShape::Problem {
+        let _ = write!(text, ",\"code\":\"{code}\"");
+    }
+    let _ = writeln!(text, ",\"request_id\":\"{id}\"}}");
     Bytes::from(text)
 }

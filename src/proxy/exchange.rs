@@ -5,24 +5,29 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, header};
 
 use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
+use crate::limit::meter::Meter;
+use crate::limit::rules::Limit;
 use crate::message::head::HeadFault;
-use crate::message::local_reply::LocalReply;
+use crate::message::local_reply::{LocalReply, Violated};
 use crate::message::request_id::RequestId;
 use crate::telemetry::record::{Outcome, Record};
 use crate::upstream::fault::UpstreamFault;
 
+use super::admit::Account;
 use super::body::Body;
 use super::connection::Connection;
 use super::forward::Answered;
+use super::identify::{Caller, User};
 use super::snapshot::Snapshot;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -41,6 +46,10 @@ pub struct Exchange {
     pub id: Option<RequestId>,
     /// Behind trusted proxies.
     pub client: Option<IpAddr>,
+    /// Who is behind it.
+    pub caller: Caller,
+    /// What it owes.
+    pub account: Account,
     /// Index of the route.
     pub route: Option<usize>,
     /// When the head was understood.
@@ -61,6 +70,31 @@ pub struct Exchange {
     bytes_in: Option<u64>,
     written_before: u64,
     tunneled: (u64, u64),
+}
+
+/// A limit that refuses.
+#[derive(Debug)]
+pub struct Refusing {
+    /// Its name.
+    pub limit: Arc<str>,
+    policy: Option<HeaderValue>,
+}
+
+impl Refusing {
+    /// By one of its meters.
+    pub fn by_meter(limit: &Limit, meter: &Meter) -> Refusing {
+        Refusing { limit: Arc::clone(&limit.name), policy: Some(meter.policy.clone()) }
+    }
+
+    /// As a whole.
+    pub fn by_limit(limit: &Limit) -> Refusing {
+        Refusing { limit: Arc::clone(&limit.name), policy: None }
+    }
+
+    fn violated(&self) -> Violated<'_> {
+        let policy = self.policy.as_ref().map(Meter::name_of_policy);
+        Violated { limit: &self.limit, policy: policy.unwrap_or(&self.limit) }
+    }
 }
 
 /// Method and path of a head that was refused before it was parsed, as far as they can be told.
@@ -99,6 +133,8 @@ impl Exchange {
             request,
             id: None,
             client: None,
+            caller: Caller::default(),
+            account: Account::default(),
             route: None,
             opened: conn.worker.clock.now(),
             total: None,
@@ -142,7 +178,9 @@ impl Exchange {
         }
         let shape = self.snapshot.reply_shape;
         let id = self.id().clone();
-        let mut response = reply.response(shape, &id);
+        let violated = self.account.refusing.as_ref().map(Refusing::violated);
+        let mut response = reply.response(shape, &id, violated);
+        self.tell_limits(response.headers_mut());
         response.headers_mut().insert(self.snapshot.id_header.clone(), id.as_header().clone());
         response.map(|bytes| Body::local(bytes, self))
     }
@@ -158,7 +196,7 @@ impl Exchange {
         self.status = reply.row().status.as_u16();
         self.outcome = Some(Outcome::Local(reply));
         let id = self.id().clone();
-        let mut response = reply.response(self.snapshot.reply_shape, &id);
+        let mut response = reply.response(self.snapshot.reply_shape, &id, None);
         let length = HeaderValue::from(response.body().len());
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + self.conn.wall_time(self.opened));
         let headers = response.headers_mut();
@@ -168,6 +206,29 @@ impl Exchange {
             headers.insert(header::DATE, date);
         }
         (on_the_wire(&response), self)
+    }
+
+    /// Adds what the client is told of limits.
+    pub fn tell_limits(&self, headers: &mut HeaderMap) {
+        if let Some(told) = &self.account.told {
+            let worker = &self.conn.worker;
+            let unix_seconds = worker.clock.unix_nanos(worker.clock.recent()) / 1_000_000_000;
+            let room = &mut *worker.value_room.borrow_mut();
+            told.write(&self.snapshot.limits.limiting, unix_seconds, headers, room);
+        }
+    }
+
+    /// Settles what the head of the app's answer tells of its cost.
+    pub fn settle(&mut self, headers: &mut HeaderMap) {
+        if self.account.is_open() {
+            let now = self.conn.worker.now();
+            self.account.settle(headers, &self.snapshot.buckets, now);
+        }
+    }
+
+    /// The route's name.
+    pub fn route_name(&self) -> Option<&str> {
+        self.route.map(|route| &*self.snapshot.model.routes.routes()[route].name)
     }
 
     /// What lies behind the reply that follows; for the record only.
@@ -229,6 +290,10 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.conn.wire.close_exchange();
+        if self.account.is_open() {
+            let now = self.conn.worker.now();
+            self.account.close(&self.snapshot.buckets, now);
+        }
         if self.conn.wire.was_overdue() {
             self.because(UpstreamFault::RouteTimeout.to_string());
         }
@@ -253,7 +318,11 @@ impl Drop for Exchange {
             method,
             path,
             query: uri.query().filter(|_| model.log.query).map(str::as_bytes),
-            route: self.route.map(|route| &*model.routes.routes()[route].name),
+            user: self.caller.user.as_ref().map(User::as_bytes),
+            tier: self.caller.tier.as_deref(),
+            route: self.route_name(),
+            limit: self.account.refusing.as_ref().map(|refusing| &*refusing.limit),
+            shadow_limit: self.account.shadow.as_ref().map(|refusing| &*refusing.limit),
             status: self.status,
             outcome: self.outcome(),
             bytes_in: self.bytes_in.unwrap_or(self.conn.wire.message_in()) + self.tunneled.0,

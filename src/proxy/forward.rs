@@ -29,7 +29,6 @@ use crate::upstream::response_head::{AnswerFraming, AnswerHead, Asked};
 
 use super::connection::Connection;
 use super::exchange::Exchange;
-use super::identify::Caller;
 use super::screen::Passed;
 use super::tunnel::TunnelEnds;
 use super::upload::UploadBody;
@@ -49,7 +48,6 @@ pub enum Answered {
 /// Sends the request and waits for the answer's head.
 pub async fn forward(
     body: Incoming,
-    caller: &Caller,
     passed: Passed,
     conn: &Connection,
     exchange: &mut Exchange,
@@ -59,7 +57,7 @@ pub async fn forward(
     let asked = Asked::new(&exchange.request.method, upgrade);
     let upload = upload(body, passed, conn, exchange);
     let chunked = matches!(upload, Upload::Chunked(_));
-    let head = encode_head(&options, caller, chunked, upgrade, conn, exchange);
+    let head = encode_head(&options, chunked, upgrade, conn, exchange);
     let answered = match converse(Outgoing::new(head, upload), asked, conn, exchange).await {
         Ok((head, call)) => respond(head, call, conn, exchange),
         Err(fault) => Err(fault),
@@ -95,7 +93,6 @@ fn upload(body: Incoming, passed: Passed, conn: &Connection, exchange: &Exchange
 
 fn encode_head(
     options: &ConnectionOptions,
-    caller: &Caller,
     chunked: bool,
     upgrade: bool,
     conn: &Connection,
@@ -110,11 +107,11 @@ fn encode_head(
         uri,
         headers,
         options,
-        peer_is_trusted: caller.peer_is_trusted,
+        peer_is_trusted: exchange.caller.peer_is_trusted,
         id_header: &exchange.snapshot.id_header,
         id: &id,
         client: exchange.client,
-        forwarded: Forwarded::read(conn.scheme, host, headers, caller.peer_is_trusted),
+        forwarded: Forwarded::read(conn.scheme, host, headers, exchange.caller.peer_is_trusted),
         chunked,
         upgrade,
     }
@@ -214,6 +211,8 @@ fn respond(
     *response.headers_mut() = headers;
     let id = exchange.id().as_header().clone();
     response.headers_mut().insert(exchange.snapshot.id_header.clone(), id);
+    exchange.settle(response.headers_mut());
+    exchange.tell_limits(response.headers_mut());
     debug_assert!(framing != AnswerFraming::Length(0));
     Ok(response)
 }

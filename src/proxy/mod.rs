@@ -1,12 +1,13 @@
 //! The way of a request.
 //!
 //! ```text
-//! listener ─► connection ─► handle ─► identify ─► screen ─► forward ─► (answer) ─► record
+//! listener ─► connection ─► handle ─► identify ─► screen ─► admit ─► forward ─► (answer) ─► record
 //! ```
 //!
 //! [`handle`] accounts, [`serve`] does. A stage returns a typed value or a [`LocalReply`]; none writes a
 //! response. The record is made exactly once, when the exchange is dropped.
 
+pub mod admit;
 pub mod body;
 pub mod connection;
 pub mod downstream_io;
@@ -28,6 +29,7 @@ use hyper::{Request, Response};
 
 use crate::message::local_reply::LocalReply;
 
+use self::admit::admit;
 use self::body::Body;
 use self::connection::Connection;
 use self::exchange::Exchange;
@@ -57,7 +59,8 @@ async fn serve(
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<forward::Answered>, LocalReply> {
-    let caller = identify(exchange, conn);
+    identify(exchange, conn);
     let passed = screen(exchange)?;
-    forward(body, &caller, passed, conn, exchange).await
+    admit(exchange, conn)?;
+    forward(body, passed, conn, exchange).await
 }

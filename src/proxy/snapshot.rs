@@ -7,6 +7,8 @@ use http::HeaderName;
 use hyper::server::conn::http1;
 
 use crate::config::model::{ErrorFormat, Model};
+use crate::limit::buckets::Buckets;
+use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
 
@@ -23,6 +25,10 @@ pub struct Snapshot {
     /// The field of the request id. A copy of the worker's own: cloning the model's would have all workers count on
     /// one cache line.
     pub id_header: HeaderName,
+    /// Limits; a copy of the worker's own as well.
+    pub limits: Limits,
+    /// Their states, which all workers share.
+    pub buckets: Arc<Buckets>,
     /// How large a head may be.
     pub head_limits: HeadLimits,
     /// The shape of local replies.
@@ -33,7 +39,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Prepares a model.
-    pub fn new(model: Arc<Model>) -> Rc<Snapshot> {
+    pub fn new(model: Arc<Model>, buckets: Arc<Buckets>) -> Rc<Snapshot> {
         let listen = &model.listen;
         let head_limits = HeadLimits {
             max_uri: listen.max_uri,
@@ -52,6 +58,7 @@ impl Snapshot {
         }
         let shared = &model.request_id.header;
         let id_header = HeaderName::from_bytes(shared.as_str().as_bytes()).unwrap_or_else(|_| shared.clone());
-        Rc::new(Snapshot { model, id_header, head_limits, reply_shape, http1 })
+        let limits = model.limits.own_copy();
+        Rc::new(Snapshot { model, limits, buckets, id_header, head_limits, reply_shape, http1 })
     }
 }

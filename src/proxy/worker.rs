@@ -12,6 +12,8 @@ use bytes::BytesMut;
 use crate::alarms::{Alarms, SWEEP_EVERY};
 use crate::clock::Clock;
 use crate::config::model::{IdFormat, Model};
+use crate::limit::buckets::Buckets;
+use crate::limit::state::Now;
 use crate::message::request_id::RequestId;
 use crate::telemetry::access_line::AccessLine;
 use crate::telemetry::record::Record;
@@ -41,10 +43,25 @@ pub struct Worker {
     lines: RefCell<(AccessLine, Lines)>,
     random: RefCell<fastrand::Rng>,
     id_room: RefCell<BytesMut>,
+    /// Where values of answers' fields are written.
+    pub value_room: RefCell<BytesMut>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
     aborting: Cell<bool>,
+}
+
+/// What all workers have in common.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub model: Arc<Model>,
+    /// The app.
+    pub destination: Destination,
+    /// The states of limits.
+    pub buckets: Arc<Buckets>,
+    /// Room for connections.
+    pub seats: Arc<Seats>,
 }
 
 /// Accepted connections of all workers.
@@ -74,17 +91,19 @@ impl Drop for Seat {
 
 impl Worker {
     /// A worker without connections.
-    pub fn new(model: &Arc<Model>, destination: Destination, lines: Lines, seats: Arc<Seats>) -> Rc<Worker> {
-        let clock = Rc::new(Clock::start());
+    pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
+        let Shared { model, destination, buckets, seats } = shared;
+        let clock = Rc::new(clock);
         Rc::new(Worker {
             alarms: Alarms::new(Rc::clone(&clock)),
             clock,
             pool: Rc::new(Pool::new(destination, model.upstream.idle_timeout)),
             scratch: RefCell::new(BytesMut::new()),
-            snapshot: Snapshot::new(Arc::clone(model)),
+            snapshot: Snapshot::new(Arc::clone(&model), buckets),
             lines: RefCell::new((AccessLine::default(), lines)),
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
+            value_room: RefCell::new(BytesMut::new()),
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -126,6 +145,17 @@ impl Worker {
             IdFormat::Uuid4 => RequestId::uuid4(random, room),
             IdFormat::Uuid7 => RequestId::uuid7(self.clock.unix_nanos(self.clock.recent()), random, room),
         }
+    }
+
+    /// Any number.
+    pub fn random(&self) -> u32 {
+        self.random.borrow_mut().u32(..)
+    }
+
+    /// The time on both clocks, as limits want it.
+    pub fn now(&self) -> Now {
+        let tick = self.clock.now();
+        Now { tick, unix_nanos: self.clock.unix_nanos(tick) }
     }
 
     /// A key to mask a WebSocket frame with.

@@ -31,6 +31,12 @@ impl AccessLine {
         out.extend_from_slice(b"\",\"client_addr\":\"");
         address(record.client_addr, out);
         out.push(b'"');
+        if let Some(user) = record.user {
+            text(b",\"user\":", user, MAX_VALUE, out);
+        }
+        if let Some(tier) = record.tier {
+            text(b",\"tier\":", tier.as_bytes(), MAX_VALUE, out);
+        }
         text(b",\"method\":", record.method, MAX_VALUE, out);
         text(b",\"path\":", record.path, MAX_PATH, out);
         if let Some(query) = record.query {
@@ -38,6 +44,13 @@ impl AccessLine {
         }
         if let Some(route) = record.route {
             text(b",\"route\":", route.as_bytes(), MAX_VALUE, out);
+        }
+        for (key, limit) in
+            [(&b",\"limit\":"[..], record.limit), (b",\"shadow_limit\":", record.shadow_limit)]
+        {
+            if let Some(limit) = limit {
+                text(key, limit.as_bytes(), MAX_VALUE, out);
+            }
         }
         integer(b",\"status\":", record.status.into(), out);
         if let Some(fault) = record.outcome.fault() {
@@ -186,6 +199,10 @@ mod tests {
             unix_nanos: 1_795_251_661_042_000_000,
             request_id: "id-1",
             client_addr: Some("203.0.113.9".parse().unwrap()),
+            user: None,
+            tier: None,
+            limit: None,
+            shadow_limit: None,
             method: b"GET",
             path: b"/a",
             query: None,

@@ -57,6 +57,10 @@ pub struct Record<'a> {
     pub request_id: &'a str,
     /// Behind trusted proxies; `None` for a Unix peer without one.
     pub client_addr: Option<IpAddr>,
+    /// As identity names it.
+    pub user: Option<&'a [u8]>,
+    /// The user's.
+    pub tier: Option<&'a str>,
     /// As received.
     pub method: &'a [u8],
     /// As received, without the query.
@@ -65,6 +69,10 @@ pub struct Record<'a> {
     pub query: Option<&'a [u8]>,
     /// The route's name.
     pub route: Option<&'a str>,
+    /// The limit that refused.
+    pub limit: Option<&'a str>,
+    /// The limit in shadow mode that would have refused.
+    pub shadow_limit: Option<&'a str>,
     /// As sent; 499 if the client left before there was one.
     pub status: u16,
     /// How it ended.

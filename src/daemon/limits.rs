@@ -1,0 +1,83 @@
+//! The states of limits over the life of the process: opened at start, looked after while it runs.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::clock::{Clock, Tick};
+use crate::limit::buckets::Buckets;
+use crate::limit::key::Seed;
+use crate::limit::state::Now;
+
+/// How often what is as good as new gives its memory back.
+const TEND_EVERY: Duration = Duration::from_secs(10);
+/// How often at most it is told that states had to go.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// The time on both clocks.
+pub(super) fn now(clock: &Clock) -> Now {
+    let tick = clock.now();
+    Now { tick, unix_nanos: clock.unix_nanos(tick) }
+}
+
+/// A secret nobody else knows.
+pub(super) fn fresh_seed() -> Result<Seed, getrandom::Error> {
+    Ok(Seed([getrandom::u64()?, getrandom::u64()?]))
+}
+
+/// The thread that looks after the states; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Tending {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tending {
+    /// Begins.
+    pub(super) fn start(buckets: Arc<Buckets>, max_keys: usize, clock: Clock) -> io::Result<Tending> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("limits".to_owned()).spawn(move || {
+            let mut eviction = Eviction::default();
+            while stopped.recv_timeout(TEND_EVERY) == Err(RecvTimeoutError::Timeout) {
+                clock.reanchor();
+                let now = now(&clock);
+                buckets.tend(now);
+                eviction.tell(buckets.forced_evictions(), max_keys, now.tick);
+            }
+        })?;
+        Ok(Tending { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Tending {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What was told of states that had to go.
+#[derive(Debug, Default)]
+struct Eviction {
+    told: u64,
+    last: Option<Tick>,
+}
+
+impl Eviction {
+    fn tell(&mut self, forced: u64, max_keys: usize, now: Tick) {
+        if forced == self.told || self.last.is_some_and(|last| now < last + TELL_EVERY) {
+            return;
+        }
+        tracing::warn!(
+            evicted = forced - self.told,
+            max_keys,
+            "the table of limits is full, states nearest to full had to go; raise `max_keys` of `[store]`, or look \
+             who invents keys"
+        );
+        (self.told, self.last) = (forced, Some(now));
+    }
+}

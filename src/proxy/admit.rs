@@ -1,0 +1,137 @@
+//! Can it pay: every limit of the route is debited, or none; and what is owed until the answer is there.
+
+use std::rc::Rc;
+
+use http::header::HeaderMap;
+
+use crate::limit::buckets::Buckets;
+use crate::limit::decide::{Decision, Owed, Verdict, decide, meets};
+use crate::limit::fields::{Told, whole_seconds, with_jitter};
+use crate::limit::key::Payer;
+use crate::limit::meter::Measure;
+use crate::limit::rules::{Cost, Limits, Mode};
+use crate::limit::state::Now;
+use crate::message::local_reply::{LocalReply, RetryAfter};
+use crate::message::path;
+
+use super::connection::Connection;
+use super::exchange::{Exchange, Refusing};
+
+/// The most a response field may charge, far above what any model counts.
+const MAX_COST: u64 = 1_000_000_000_000;
+
+/// What an exchange has to do with limits.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// For the fields of the answer.
+    pub told: Option<Told>,
+    /// The limit that refused.
+    pub refusing: Option<Refusing>,
+    /// The limit in shadow mode that would have.
+    pub shadow: Option<Refusing>,
+    /// To be given back or settled.
+    owed: Vec<Owed>,
+}
+
+/// Debits every limit of the route, or refuses.
+pub fn admit(exchange: &mut Exchange, conn: &Connection) -> Result<(), LocalReply> {
+    let snapshot = Rc::clone(&exchange.snapshot);
+    let limits = &snapshot.limits;
+    let due =
+        exchange.route.and_then(|route| limits.by_route.get(route)).map(Vec::as_slice).unwrap_or_default();
+    if !due.is_empty() && limits.limiting.mode != Mode::Off && !is_exempt(exchange, limits) {
+        let now = Now { tick: exchange.opened, unix_nanos: conn.worker.clock.unix_nanos(exchange.opened) };
+        let caller = &exchange.caller;
+        let payer = Payer {
+            user: caller.user.as_ref().map(|user| user.as_bytes()),
+            api_key: caller.api_key.as_ref().map(|key| key.as_bytes()),
+            address: exchange.client,
+            headers: &exchange.request.headers,
+            route: exchange.route_name().unwrap_or_default(),
+        };
+        let meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
+        let Decision { verdict, shadow } = decide(&meets, &snapshot.buckets, now);
+        exchange.account.shadow = shadow.map(Refusing::by_limit);
+        match verdict {
+            Verdict::Admitted { tightest, owed } => {
+                exchange.account.told = tightest.map(|(met, standing)| Told::admitted(met.meter, standing));
+                exchange.account.owed = owed;
+            }
+            Verdict::Refused { by, wait_nanos } => {
+                let standing = snapshot.buckets.standing(by.meter, by.payer, now);
+                exchange.account.told = Some(Told::refused(by.meter, standing, wait_nanos));
+                exchange.account.refusing = Some(Refusing::by_meter(by.limit, by.meter));
+                let wait = with_jitter(wait_nanos, limits.limiting.jitter_percent, conn.worker.random());
+                let retry_after = RetryAfter { seconds: whole_seconds(wait).max(1) };
+                return Err(match by.meter.measure {
+                    Measure::Quota(_) => LocalReply::QuotaExceeded(retry_after),
+                    _ => LocalReply::RateLimited(retry_after),
+                });
+            }
+        }
+    }
+    // Whoever tries keys pays like anybody at this address.
+    if exchange.caller.is_rejected { Err(LocalReply::Unauthorized) } else { Ok(()) }
+}
+
+fn is_exempt(exchange: &Exchange, limits: &Limits) -> bool {
+    let exempt = &limits.limiting.exempt;
+    let caller = &exchange.caller;
+    let by_path = || {
+        let Some(paths) = &exempt.paths else { return false };
+        let request = &exchange.request;
+        path::normalize(request.uri.path()).is_ok_and(|path| paths.find(&request.method, &path).is_some())
+    };
+    exchange.client.is_some_and(|address| exempt.has_address(address))
+        || caller
+            .user
+            .as_ref()
+            .is_some_and(|user| exempt.users.iter().any(|name| name.as_bytes() == user.as_bytes()))
+        || caller.digest.as_ref().is_some_and(|digest| exempt.keys.contains(digest))
+        || by_path()
+}
+
+impl Account {
+    /// Settles what the answer's head tells, and takes out of it what the client is not to see.
+    pub fn settle(&mut self, headers: &mut HeaderMap, buckets: &Buckets, now: Now) {
+        let mut hidden = Vec::new();
+        self.owed.retain(|owed| {
+            let Cost::Answer { header, strip, .. } = &owed.cost else { return true };
+            // An answer that does not tell, or tells nonsense, costs what was reserved.
+            if let Some(tokens) = headers.get(header).and_then(|value| parse_cost(value.as_bytes())) {
+                buckets.settle(&owed.meter, &owed.debit, now, tokens);
+            }
+            if *strip {
+                hidden.push(header.clone());
+            }
+            false
+        });
+        for header in hidden {
+            headers.remove(header);
+        }
+    }
+
+    /// Gives places in flight back.
+    pub fn close(&mut self, buckets: &Buckets, now: Now) {
+        for Owed { meter, debit, .. } in self.owed.drain(..) {
+            if matches!(meter.measure, Measure::InFlight(_)) {
+                buckets.refund(&meter, &debit, now, debit.tokens);
+            }
+        }
+    }
+
+    /// Whether anything is owed.
+    pub fn is_open(&self) -> bool {
+        !self.owed.is_empty()
+    }
+}
+
+/// A whole number of tokens, nothing else.
+fn parse_cost(value: &[u8]) -> Option<u64> {
+    let digits = value.trim_ascii();
+    if !(1..=13).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let cost = std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?;
+    (cost <= MAX_COST).then_some(cost)
+}
