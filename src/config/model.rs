@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::limit::rules::Limits;
 use crate::message::routes::RouteTable;
 
 /// The whole configuration of one process.
@@ -21,8 +22,12 @@ pub struct Model {
     pub upstream: Upstream,
     /// How requests are numbered.
     pub request_id: RequestId,
+    /// What requests must pay, by route.
+    pub limits: Limits,
     /// Which request belongs to which route.
     pub routes: RouteTable,
+    /// Where limits are kept.
+    pub store: Store,
     /// What is told, and where.
     pub log: Log,
     /// The shape of local replies.
@@ -134,6 +139,17 @@ pub enum IdFormat {
     Uuid4,
     /// Sorts by time.
     Uuid7,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The file that carries limits over a restart.
+    pub snapshot: Option<PathBuf>,
+    /// Between two writings of it.
+    pub interval: Duration,
+    /// Keys that are remembered at a time.
+    pub max_keys: usize,
 }
 
 /// `[log]`

@@ -7,6 +7,7 @@
 
 pub mod bucket;
 pub mod meter;
+pub mod notation;
 pub mod quota;
 pub mod rate;
 pub mod rules;
