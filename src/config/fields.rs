@@ -52,5 +52,16 @@ pub(crate) fn is_credential(name: &HeaderName) -> bool {
 
 /// Whether a request id in this field would break the message or the chain of proxies.
 pub(crate) fn is_own(name: &HeaderName) -> bool {
-    OWN.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    OWN.contains(&name.as_str()) || is_forwarded(name)
+}
+
+/// Whether proxies tell each other of the client in it.
+pub(crate) fn is_forwarded(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "forwarded" | "x-real-ip") || name.as_str().starts_with("x-forwarded-")
+}
+
+/// Whether tollgate tells a client of its limits in it.
+pub(crate) fn is_of_limits(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "retry-after" | "ratelimit" | "ratelimit-policy") || name.starts_with("x-ratelimit-")
 }

@@ -9,6 +9,8 @@ mod address;
 mod excerpt;
 mod fields;
 mod interpolate;
+mod limiting;
+mod limits;
 mod listen;
 pub mod model;
 mod origin;
@@ -16,6 +18,7 @@ mod print;
 mod reader;
 mod report;
 mod routes;
+mod store;
 mod suggest;
 mod syntax;
 mod table;
@@ -100,10 +103,13 @@ pub fn not_utf8(bytes: &[u8], file: &str) -> Option<Report> {
     Some(Report::new(file, &text, vec![finding]))
 }
 
-/// Every key there is, by dotted path, `routes.match` for one of `[[routes]]`.
+/// Every key there is, by dotted path: `routes.match` for one of `[[routes]]`, `limits.*.rate` where the file
+/// chooses the table's name.
 pub fn keys() -> BTreeSet<String> {
-    let (root, _) = DeTable::parse_recoverable("[[routes]]");
-    let mut reader = Reader::new("[[routes]]", &|_| None);
+    // A table whose name the file chooses is asked for its keys only when there is one.
+    const TABLES: &str = "[[routes]]\n[limits.any.tiers.any]\n";
+    let (root, _) = DeTable::parse_recoverable(TABLES);
+    let mut reader = Reader::new(TABLES, &|_| None);
     read(&mut reader, root.get_ref(), &Overrides::default());
     reader.known()
 }
@@ -112,15 +118,17 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let listen = listen::read(reader.table(root, "listen"), &overrides.listen);
     let upstream = upstream::read(reader.table(root, "upstream"), overrides.upstream.as_deref());
     let request_id = telling::read_request_id(reader.table(root, "request_id"));
-    let routes = routes::read(reader, root, listen.max_body);
+    let drafts = limits::read(reader, root);
+    let limiting = limiting::read(reader.table(root, "limiting"));
+    let (routes, of_routes) = routes::read(reader, root, listen.max_body);
+    let limits = limits::apply(reader, drafts, limiting, of_routes, limits::Verified::EVERYTHING);
+    let store = store::read(reader.table(root, "store"));
     let log = telling::read_log(reader.table(root, "log"));
     let errors = telling::read_errors(reader.table(root, "errors"));
-    let tables = ["listen", "upstream", "request_id", "routes", "log", "errors"];
+    let tables =
+        ["listen", "upstream", "request_id", "limits", "limiting", "routes", "store", "log", "errors"];
     reader.refuse_unknown(root, &tables, "");
-    let limits = crate::limit::rules::Limits::default();
-    let store =
-        model::Store { snapshot: None, interval: std::time::Duration::from_secs(10), max_keys: 1_000_000 };
-    let model = Model { listen, upstream: upstream?, request_id, routes, limits, store, log, errors };
+    let model = Model { listen, upstream: upstream?, request_id, limits, routes, store, log, errors };
     refuse_loop(reader, &model);
     Some(model)
 }

@@ -22,11 +22,11 @@ pub struct Model {
     pub upstream: Upstream,
     /// How requests are numbered.
     pub request_id: RequestId,
+    /// What requests must pay, by route.
+    pub limits: Limits,
     /// Which request belongs to which route.
     pub routes: RouteTable,
-    /// What each route's requests must pay.
-    pub limits: Limits,
-    /// Where the states of limits are kept.
+    /// Where limits are kept.
     pub store: Store,
     /// What is told, and where.
     pub log: Log,
@@ -142,13 +142,13 @@ pub enum IdFormat {
 }
 
 /// `[store]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Store {
-    /// The file that carries states over a restart.
+    /// The file that carries limits over a restart.
     pub snapshot: Option<PathBuf>,
     /// Between two writings of it.
     pub interval: Duration,
-    /// States that are kept at most.
+    /// Keys that are remembered at a time.
     pub max_keys: usize,
 }
 

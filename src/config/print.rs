@@ -4,7 +4,11 @@
 
 use std::fmt::Write as _;
 
+use ipnet::IpNet;
+
 use crate::message::routes::Route;
+
+mod limits;
 
 use super::Loaded;
 use super::model::{AccessSink, Model};
@@ -22,9 +26,11 @@ pub fn print(loaded: &Loaded) -> String {
     print_listen(&mut printer, model);
     print_upstream(&mut printer, model);
     print_telling(&mut printer, model);
+    limits::print(&mut printer, model);
     for (index, route) in model.routes.routes().iter().enumerate() {
         let patterns = model.routes.patterns(index).map(|pattern| quote(&pattern.to_string()));
         print_route(&mut printer, index, route, patterns.collect());
+        limits::print_of_route(&mut printer, model, index);
     }
     printer.out
 }
@@ -59,11 +65,7 @@ impl Printer<'_> {
 fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     let listen = &model.listen;
     let addresses = listen.addresses.iter().map(|address| quote(&address.to_string()));
-    let networks =
-        listen.trusted_proxies.iter().map(|network| match network.prefix_len() == network.max_prefix_len() {
-            true => quote(&network.addr().to_string()),
-            false => quote(&network.to_string()),
-        });
+    let networks = listen.trusted_proxies.iter().map(|network| quote(&network_text(network)));
     printer.table("[listen]", "listen");
     printer.key("address", one_or_list(addresses.collect()));
     printer.key("trusted_proxies", list(networks.collect()));
@@ -121,6 +123,13 @@ fn print_route(printer: &mut Printer<'_>, index: usize, route: &Route, patterns:
         None => printer.out.push_str("# timeout is not set\n"),
     }
     printer.text("max_body", &size_text(route.max_body));
+}
+
+fn network_text(network: &IpNet) -> String {
+    match network.prefix_len() == network.max_prefix_len() {
+        true => network.addr().to_string(),
+        false => network.to_string(),
+    }
 }
 
 fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {

@@ -14,7 +14,7 @@ use super::interpolate::interpolate;
 use super::origin::{Origin, Origins};
 use super::report::{Finding, MAX_SHOWN, Place, Severity, shown};
 use super::suggest::{alternatives, nearest};
-use super::table::{Entry, Table};
+use super::table::{Entry, Named, Table};
 
 /// What is gathered while tables are read.
 pub(crate) struct Reader<'d> {
@@ -42,6 +42,12 @@ impl Text {
     /// An option's value.
     pub(crate) fn from_command_line(text: &str) -> Text {
         Text { text: text.to_owned(), place: Place::CommandLine, verbatim: false }
+    }
+
+    /// The text behind its first bytes, which are a prefix of ASCII.
+    pub(crate) fn behind(&self, prefix: &str) -> Option<Text> {
+        let text = self.text.strip_prefix(prefix)?.to_owned();
+        Some(Text { text, place: self.part(&(prefix.len()..self.text.len())), verbatim: false })
     }
 
     /// The place of a part of the text, as near as it is known.
@@ -187,6 +193,36 @@ impl<'d> Reader<'d> {
         Table::new(self, name.to_owned(), name, entries)
     }
 
+    /// The tables of a table whose keys are names, such as `[limits.NAME]`; what is no table is an error.
+    pub(crate) fn named_tables(
+        &mut self,
+        key: &str,
+        value: Option<&'d Spanned<DeValue<'d>>>,
+        example: &str,
+    ) -> Vec<Named<'d>> {
+        let Some(value) = value else {
+            return Vec::new();
+        };
+        let DeValue::Table(tables) = value.get_ref() else {
+            let message = format!("`{key}` must hold named tables, found {}", self.written(value));
+            self.error(Place::Bytes(value.span()), message, format!("write `{example}`"));
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (name, value) in tables {
+            let DeValue::Table(entries) = value.get_ref() else {
+                let message =
+                    format!("`{}` must be a table, found {}", shown(name.get_ref()), self.written(value));
+                self.error(Place::Bytes(name.span()), message, format!("write `{example}`"));
+                continue;
+            };
+            let name_text = name.get_ref().to_string();
+            let key = bare_or_quoted(&name_text);
+            found.push(Named { name: name_text, key, place: name.span(), entries });
+        }
+        found
+    }
+
     /// Reports what is in `entries` but not among `names`.
     pub(crate) fn refuse_unknown(&mut self, entries: &DeTable<'_>, names: &[&str], inside: &str) {
         for (key, value) in entries {
@@ -229,6 +265,12 @@ impl<'d> Reader<'d> {
 fn list(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
+}
+
+/// A name as a key of TOML.
+pub(crate) fn bare_or_quoted(name: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
 }
 
 /// An entry of a table by name.

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::message::routes::{Pattern, Route, RouteTable};
 
+use super::limits::RouteLimits;
 use super::reader::{Reader, Text, find};
 use super::report::{Place, Severity, shown};
 use super::table::Table;
@@ -23,22 +24,27 @@ struct Gathered {
     patterns: Vec<(Pattern, usize)>,
     places: Vec<Place>,
     names: HashMap<Arc<str>, Range<usize>>,
+    limits: Vec<RouteLimits>,
 }
 
-/// Reads the list; without one, a single route takes everything.
-pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, max_body: u64) -> RouteTable {
+/// Reads the list, and what each route says of limits; without one, a single route takes everything.
+pub(crate) fn read<'d>(
+    reader: &mut Reader<'d>,
+    root: &'d DeTable<'d>,
+    max_body: u64,
+) -> (RouteTable, Option<Vec<RouteLimits>>) {
     let everything = Route { name: "all".into(), timeout: None, max_body };
     let entries = entries(reader, root);
     if entries.is_empty() {
-        return RouteTable::single(everything);
+        return (RouteTable::single(everything), None);
     }
     let mut gathered = Gathered::default();
     for (index, entry) in entries.into_iter().enumerate() {
         let table = Table::new(reader, format!("routes.{index}"), "routes", Some(entry.0));
         read_route(table, entry.1, max_body, &mut gathered);
     }
-    let Gathered { routes, patterns, places, .. } = gathered;
-    RouteTable::build(routes, patterns.clone()).unwrap_or_else(|duplicates| {
+    let Gathered { routes, patterns, places, limits, .. } = gathered;
+    let table = RouteTable::build(routes, patterns.clone()).unwrap_or_else(|duplicates| {
         for found in duplicates {
             let pattern = &patterns[found.second].0;
             let message = match found.method {
@@ -55,7 +61,8 @@ pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, max_body:
             reader.find(Severity::Error, places[found.second].clone(), message, help, note);
         }
         RouteTable::single(everything)
-    })
+    });
+    (table, Some(limits))
 }
 
 fn entries<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
@@ -86,6 +93,7 @@ fn read_route(mut table: Table<'_, '_>, header: Range<usize>, max_body: u64, gat
     let patterns = patterns(&mut table, &header);
     let timeout = table.optional_duration("timeout");
     let max_body = table.size("max_body", max_body);
+    gathered.limits.push(RouteLimits::read(&mut table));
     table.finish();
     let route = gathered.routes.len();
     gathered.routes.push(Arc::new(Route { name: name.unwrap_or_default(), timeout, max_body }));
@@ -108,8 +116,7 @@ fn name(
         }
         return None;
     };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    if !(1..=64).contains(&text.text.len()) || !text.text.bytes().all(allowed) {
+    if !is_name(&text.text) {
         let message = format!("`{}` is not a route name", shown(&text.text));
         table.reader.error(text.place, message, "use 1 to 64 of letters, digits, `_`, `.` and `-`");
         return None;
@@ -126,6 +133,12 @@ fn name(
         names.insert(Arc::clone(&name), span);
     }
     Some(name)
+}
+
+/// Whether it can stand in a record, a metric and a header without quotes.
+pub(crate) fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn patterns(table: &mut Table<'_, '_>, header: &Range<usize>) -> Vec<(Pattern, Place)> {

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::origin::Origin;
 use super::reader::{Reader, find};
-use super::report::Place;
+use super::report::{Place, Severity};
 
 /// A table, or the absence of one: every key of it can be asked for.
 pub(crate) struct Table<'r, 'd> {
@@ -28,6 +28,16 @@ pub(crate) struct Entry<'d> {
     pub(crate) key: &'static str,
     pub(crate) path: String,
     pub(crate) value: &'d Spanned<DeValue<'d>>,
+}
+
+/// A table whose name the file chooses: `[limits.NAME]`.
+pub(crate) struct Named<'d> {
+    pub(crate) name: String,
+    /// The name as a part of a dotted path, in quotes if it needs them.
+    pub(crate) key: String,
+    /// Where the name is.
+    pub(crate) place: Range<usize>,
+    pub(crate) entries: &'d DeTable<'d>,
 }
 
 impl<'r, 'd> Table<'r, 'd> {
@@ -80,11 +90,40 @@ impl<'r, 'd> Table<'r, 'd> {
         Table::new(self.reader, path, schema, entries)
     }
 
+    /// The tables within `key`, by the names that the file gives them; each is read by [`Table::named`].
+    pub(crate) fn named_tables(&mut self, key: &'static str, example: &str) -> Vec<Named<'d>> {
+        self.asked.push(key);
+        let value = self.entries.and_then(|entries| find(entries, key)).map(|(_, value)| value);
+        let tables = self.reader.named_tables(key, value, example);
+        for named in &tables {
+            let line = self.reader.lines.number(named.place.start);
+            let path = format!("{}.{key}.{}", self.path, named.key);
+            self.reader.origins.set(path, Origin::File { line });
+        }
+        tables
+    }
+
+    /// One of [`Table::named_tables`]; its schema has a `*` for each name.
+    pub(crate) fn named(&mut self, key: &str, named: &Named<'d>, schema: &'static str) -> Table<'_, 'd> {
+        let path = format!("{}.{key}.{}", self.path, named.key);
+        Table::new(self.reader, path, schema, Some(named.entries))
+    }
+
+    /// A key one might look for and that is not there for a reason.
+    pub(crate) fn refuse(&mut self, key: &'static str, message: &str, help: &str) {
+        self.asked.push(key);
+        if let Some((place, _)) = self.entries.and_then(|entries| find(entries, key)) {
+            let (message, help) = (message.to_owned(), help.to_owned());
+            self.reader.find(Severity::Error, Place::Bytes(place), message, help, None);
+        }
+    }
+
     /// Ends the reading: what was not asked for is unknown.
     pub(crate) fn finish(self) {
         if let Some(entries) = self.entries {
             let name = match self.schema {
                 "routes" => "[[routes]]".to_owned(),
+                schema if schema.contains('*') => format!("[{}]", self.path),
                 schema => format!("[{schema}]"),
             };
             self.reader.refuse_unknown(entries, &self.asked, &name);

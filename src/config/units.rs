@@ -38,6 +38,19 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     parse(text, &SIZE)
 }
 
+/// Reads `10%`, from 0 to 100.
+pub fn parse_percent(text: &str) -> Result<u8, UnitError> {
+    const EXAMPLE: &str = "write for example `\"10%\"`";
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    match number.parse::<u8>() {
+        Ok(percent) if percent <= 100 && is_number && number.len() < text.len() => Ok(percent),
+        _ if is_number && number.len() < text.len() => Err(error("must be at most `100%`", EXAMPLE)),
+        _ if is_number => Err(error("needs a `%`", format!("write `\"{number}%\"`"))),
+        _ => Err(error("must be a whole number and `%`", EXAMPLE)),
+    }
+}
+
 /// A duration of whole milliseconds in the largest unit that divides it.
 pub fn duration_text(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

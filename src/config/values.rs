@@ -65,8 +65,15 @@ impl<'d> Table<'_, 'd> {
         self.optional_count(key, allowed).unwrap_or(default)
     }
 
-    fn optional_count(&mut self, key: &'static str, allowed: RangeInclusive<u64>) -> Option<u64> {
+    /// `key = 90`, or no such key.
+    pub(crate) fn optional_count(&mut self, key: &'static str, allowed: RangeInclusive<u64>) -> Option<u64> {
         let entry = self.entry(key)?;
+        self.count_of(&entry, allowed)
+    }
+
+    /// The number of an entry.
+    pub(crate) fn count_of(&mut self, entry: &Entry<'d>, allowed: RangeInclusive<u64>) -> Option<u64> {
+        let key = entry.key;
         let (number, found) = match entry.value.get_ref() {
             DeValue::Integer(number) => {
                 let parsed = i128::from_str_radix(number.as_str(), number.radix());
@@ -74,22 +81,22 @@ impl<'d> Table<'_, 'd> {
                 (parsed.unwrap_or(i128::MAX), number.to_string())
             }
             DeValue::String(raw) if raw.contains("${") => {
-                let text = self.reader.text(&entry, entry.value, "a whole number")?;
+                let text = self.reader.text(entry, entry.value, "a whole number")?;
                 match text.text.parse::<i128>() {
                     Ok(number) => (number, text.text),
                     Err(_) => {
-                        return self.not_a_count(&entry, &format!("`{}`", shown(&text.text)), "");
+                        return self.not_a_count(entry, &format!("`{}`", shown(&text.text)), "");
                     }
                 }
             }
             DeValue::String(raw) if raw.parse::<u64>().is_ok() => {
                 let help = format!("write it without quotes: `{key} = {raw}`");
                 let found = self.reader.written(entry.value);
-                return self.not_a_count(&entry, &found, &help);
+                return self.not_a_count(entry, &found, &help);
             }
             _ => {
                 let found = self.reader.written(entry.value);
-                return self.not_a_count(&entry, &found, "");
+                return self.not_a_count(entry, &found, "");
             }
         };
         match u64::try_from(number).ok().filter(|number| allowed.contains(number)) {

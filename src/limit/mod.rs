@@ -14,6 +14,7 @@ pub mod fields;
 pub mod key;
 pub mod logs;
 pub mod meter;
+pub mod notation;
 pub mod quota;
 pub mod rate;
 pub mod rules;

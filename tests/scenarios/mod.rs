@@ -15,6 +15,7 @@ mod leaving;
 mod limits;
 mod local_replies;
 mod pool;
+mod rate_limits;
 mod record;
 mod request_id;
 mod routes;

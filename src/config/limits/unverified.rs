@@ -1,0 +1,43 @@
+//! A warning of limits that anybody gets around: by a key that nobody verifies.
+
+use crate::limit::rules::{Due, KeyPart, Mode};
+
+use super::super::reader::Reader;
+use super::super::report::{Place, Severity};
+
+/// What identity vouches for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verified {
+    /// API keys are looked up, so that an invented one is none.
+    pub(crate) api_keys: bool,
+    /// No user is named by something a client invents.
+    pub(crate) callers: bool,
+}
+
+impl Verified {
+    /// Nothing but a request's fields is in doubt.
+    pub(crate) const EVERYTHING: Verified = Verified { api_keys: true, callers: true };
+}
+
+/// Warns where a route limits by invented keys, and no address; `dues` are as written, and so are `places`.
+pub(super) fn warn(reader: &mut Reader<'_>, dues: &[Due], places: &[Place], verified: Verified) {
+    let enforced = |due: &&Due| due.limit.mode == Mode::Enforce;
+    if dues.iter().filter(enforced).any(|due| due.limit.is_by_address()) {
+        return;
+    }
+    let invented = |part: &KeyPart| match part {
+        KeyPart::Header(_) => true,
+        KeyPart::ApiKey => !verified.api_keys,
+        KeyPart::Caller | KeyPart::User => !verified.callers,
+        KeyPart::Ip | KeyPart::Global => false,
+    };
+    for (due, place) in dues.iter().zip(places) {
+        if due.limit.mode == Mode::Off || !due.limit.key.iter().any(invented) {
+            continue;
+        }
+        let message = format!("limit `{}` counts by a key that anybody can invent", due.limit.name);
+        let help =
+            "each new key has a bucket of its own; add an enforced limit with `key = \"ip\"` to this route";
+        reader.find(Severity::Warning, place.clone(), message, help.to_owned(), None);
+    }
+}
