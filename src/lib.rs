@@ -7,6 +7,7 @@
 
 pub mod clock;
 
+pub mod identity;
 pub mod limit;
 pub mod message;
 

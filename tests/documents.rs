@@ -319,3 +319,23 @@ fn every_dependency_has_its_reason() {
         assert!(name.is_empty() || explained.contains(name), "`{name}` has no reason");
     }
 }
+
+#[test]
+fn every_configuration_in_the_documents_of_limits_can_be_used() {
+    for name in ["limits.md", "migrating.md"] {
+        let text = read(&root().join("docs").join(name));
+        let blocks: Vec<&str> = text
+            .split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap_or_default())
+            .collect();
+        assert!(blocks.len() > 2, "{name} has examples");
+        for block in blocks {
+            let whole = format!("[upstream]\naddress = \"127.0.0.1:8000\"\n{block}");
+            let loaded = config::load(&whole, name, &|_| None, &Overrides::default());
+            if let Err(report) = loaded {
+                panic!("docs/{name}:\n{block}\n{}", report.render(false));
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! reader that left early (`tollgate man | head`) is nobody's error.
 
 mod check;
+mod explain;
 mod load;
 mod man;
 mod options;
@@ -34,6 +35,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,5 +1,6 @@
 //! The arguments of every subcommand.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
@@ -35,6 +36,10 @@ pub(super) enum Command {
     ///
     /// Nothing is opened or bound. Exits with 78 if any file is wrong; warnings do not count.
     Check(Check),
+    /// Tell what would happen to a request: its route, its caller, its limits, its answer
+    ///
+    /// Told for a tollgate that has just started: every bucket is full.
+    Explain(Explain),
     /// Write a completion script to standard output
     Completions {
         /// The shell it is for
@@ -66,6 +71,29 @@ pub(super) struct Check {
     /// The output is a configuration file itself. Takes one file.
     #[arg(long)]
     pub(super) print: bool,
+    #[command(flatten)]
+    pub(super) overrides: Overriding,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// Method and path, "POST /api/v1/query"; a path alone is a GET
+    pub(super) request: String,
+    /// Configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Address of the client, behind all trusted proxies
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) ip: Option<IpAddr>,
+    /// User, whatever the credentials among the fields say
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// Tier of the user
+    #[arg(long, value_name = "NAME")]
+    pub(super) tier: Option<String>,
+    /// Field of the request, "X-Tenant: 7"; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "FIELD")]
+    pub(super) headers: Vec<String>,
     #[command(flatten)]
     pub(super) overrides: Overriding,
 }

@@ -128,7 +128,17 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let tables =
         ["listen", "upstream", "request_id", "limits", "limiting", "routes", "store", "log", "errors"];
     reader.refuse_unknown(root, &tables, "");
-    let model = Model { listen, upstream: upstream?, request_id, limits, routes, store, log, errors };
+    let model = Model {
+        identity: crate::identity::Identity::default(),
+        listen,
+        upstream: upstream?,
+        request_id,
+        limits,
+        routes,
+        store,
+        log,
+        errors,
+    };
     refuse_loop(reader, &model);
     Some(model)
 }

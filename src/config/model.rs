@@ -20,6 +20,8 @@ pub struct Model {
     pub listen: Listen,
     /// The app behind.
     pub upstream: Upstream,
+    /// Who is calling.
+    pub identity: crate::identity::Identity,
     /// How requests are numbered.
     pub request_id: RequestId,
     /// What requests must pay, by route.

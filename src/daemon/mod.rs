@@ -96,7 +96,7 @@ impl Daemon {
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
         let seats = Seats::new(model.listen.max_connections);
         let max_keys = model.store.max_keys;
-        let shared = Shared { model, destination, buckets: Arc::clone(&buckets), seats };
+        let shared = Shared { model, destination, keys: None, buckets: Arc::clone(&buckets), seats };
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {

@@ -7,12 +7,10 @@ use http::header::HeaderMap;
 use crate::limit::buckets::Buckets;
 use crate::limit::decide::{Decision, Owed, Verdict, decide, meets};
 use crate::limit::fields::{Told, whole_seconds, with_jitter};
-use crate::limit::key::Payer;
 use crate::limit::meter::Measure;
-use crate::limit::rules::{Cost, Limits, Mode};
+use crate::limit::rules::{Cost, Mode};
 use crate::limit::state::Now;
 use crate::message::local_reply::{LocalReply, RetryAfter};
-use crate::message::path;
 
 use super::connection::Connection;
 use super::exchange::{Exchange, Refusing};
@@ -39,16 +37,14 @@ pub fn admit(exchange: &mut Exchange, conn: &Connection) -> Result<(), LocalRepl
     let limits = &snapshot.limits;
     let due =
         exchange.route.and_then(|route| limits.by_route.get(route)).map(Vec::as_slice).unwrap_or_default();
-    if !due.is_empty() && limits.limiting.mode != Mode::Off && !is_exempt(exchange, limits) {
+    if !due.is_empty()
+        && limits.limiting.mode != Mode::Off
+        && !exchange.caller.is_exempt(&limits.limiting.exempt, exchange.client, &exchange.request)
+    {
         let now = Now { tick: exchange.opened, unix_nanos: conn.worker.clock.unix_nanos(exchange.opened) };
         let caller = &exchange.caller;
-        let payer = Payer {
-            user: caller.user.as_ref().map(|user| user.as_bytes()),
-            api_key: caller.api_key.as_ref().map(|key| key.as_bytes()),
-            address: exchange.client,
-            headers: &exchange.request.headers,
-            route: exchange.route_name().unwrap_or_default(),
-        };
+        let payer =
+            caller.payer(exchange.client, &exchange.request, exchange.route_name().unwrap_or_default());
         let meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
         let Decision { verdict, shadow } = decide(&meets, &snapshot.buckets, now);
         exchange.account.shadow = shadow.map(Refusing::by_limit);
@@ -72,23 +68,6 @@ pub fn admit(exchange: &mut Exchange, conn: &Connection) -> Result<(), LocalRepl
     }
     // Whoever tries keys pays like anybody at this address.
     if exchange.caller.is_rejected { Err(LocalReply::Unauthorized) } else { Ok(()) }
-}
-
-fn is_exempt(exchange: &Exchange, limits: &Limits) -> bool {
-    let exempt = &limits.limiting.exempt;
-    let caller = &exchange.caller;
-    let by_path = || {
-        let Some(paths) = &exempt.paths else { return false };
-        let request = &exchange.request;
-        path::normalize(request.uri.path()).is_ok_and(|path| paths.find(&request.method, &path).is_some())
-    };
-    exchange.client.is_some_and(|address| exempt.has_address(address))
-        || caller
-            .user
-            .as_ref()
-            .is_some_and(|user| exempt.users.iter().any(|name| name.as_bytes() == user.as_bytes()))
-        || caller.digest.as_ref().is_some_and(|digest| exempt.keys.contains(digest))
-        || by_path()
 }
 
 impl Account {

@@ -25,9 +25,9 @@ use crate::upstream::fault::UpstreamFault;
 
 use super::admit::Account;
 use super::body::Body;
+use super::caller::{Caller, User};
 use super::connection::Connection;
 use super::forward::Answered;
-use super::identify::{Caller, User};
 use super::snapshot::Snapshot;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

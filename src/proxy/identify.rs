@@ -1,59 +1,15 @@
 //! Who is calling: the request's id, the client's address behind the proxies we trust, and the user its
 //! credentials name.
-//!
-//! Invariant: a key stays in the request. What is kept of it here is a hash, and what is told of it a pseudonym.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::config::model::InboundId;
-use crate::limit::key::KeyId;
 use crate::message::forwarded;
 use crate::message::request_id::RequestId;
 
+use super::caller::Naming;
 use super::connection::Connection;
 use super::exchange::Exchange;
-
-/// What later stages need to know of the caller.
-#[derive(Debug, Default)]
-pub struct Caller {
-    /// Whether what the peer says of others is believed.
-    pub peer_is_trusted: bool,
-    /// By the first source that answered.
-    pub user: Option<User>,
-    /// The user's.
-    pub tier: Option<Arc<str>>,
-    /// What its API key is counted by.
-    pub api_key: Option<KeyId>,
-    /// The key's SHA-256, where somebody asks for it.
-    pub digest: Option<[u8; 32]>,
-    /// The key is unknown, and unknown keys are not served.
-    pub is_rejected: bool,
-}
-
-/// A user's name.
-#[derive(Debug)]
-pub enum User {
-    /// By the keys file.
-    Named(Arc<str>),
-    /// By a trusted proxy, in whatever bytes.
-    Told(Box<[u8]>),
-    /// Nobody knows; this stands for the key that was sent.
-    Pseudonym([u8; PSEUDONYM]),
-}
-
-const PSEUDONYM: usize = "key:".len() + 12;
-
-impl User {
-    /// In records, and to count by.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            User::Named(name) => name.as_bytes(),
-            User::Told(name) => name,
-            User::Pseudonym(name) => name,
-        }
-    }
-}
 
 /// Gives the exchange its id, its client and its caller.
 pub fn identify(exchange: &mut Exchange, conn: &Connection) {
@@ -79,4 +35,14 @@ pub fn identify(exchange: &mut Exchange, conn: &Connection) {
     exchange.id = Some(id);
     exchange.client = client;
     exchange.caller.peer_is_trusted = peer_is_trusted;
+    if !snapshot.model.identity.sources.is_empty() {
+        let naming = Naming {
+            identity: &snapshot.model.identity,
+            keys: snapshot.keys.as_deref(),
+            seed: &snapshot.buckets.seed,
+            exempt: &snapshot.limits.limiting.exempt,
+        };
+        let unix_seconds = conn.worker.clock.unix_nanos(exchange.opened) / 1_000_000_000;
+        exchange.caller.name(naming, &exchange.request, unix_seconds);
+    }
 }

@@ -9,6 +9,7 @@
 
 pub mod admit;
 pub mod body;
+pub mod caller;
 pub mod connection;
 pub mod downstream_io;
 pub mod exchange;

@@ -7,6 +7,7 @@ use http::HeaderName;
 use hyper::server::conn::http1;
 
 use crate::config::model::{ErrorFormat, Model};
+use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
 use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Their states, which all workers share.
     pub buckets: Arc<Buckets>,
+    /// The API keys that are known, if there is a keys file.
+    pub keys: Option<Arc<Keys>>,
     /// How large a head may be.
     pub head_limits: HeadLimits,
     /// The shape of local replies.
@@ -39,7 +42,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Prepares a model.
-    pub fn new(model: Arc<Model>, buckets: Arc<Buckets>) -> Rc<Snapshot> {
+    pub fn new(model: Arc<Model>, buckets: Arc<Buckets>, keys: Option<Arc<Keys>>) -> Rc<Snapshot> {
         let listen = &model.listen;
         let head_limits = HeadLimits {
             max_uri: listen.max_uri,
@@ -59,6 +62,6 @@ impl Snapshot {
         let shared = &model.request_id.header;
         let id_header = HeaderName::from_bytes(shared.as_str().as_bytes()).unwrap_or_else(|_| shared.clone());
         let limits = model.limits.own_copy();
-        Rc::new(Snapshot { model, limits, buckets, id_header, head_limits, reply_shape, http1 })
+        Rc::new(Snapshot { keys, model, limits, buckets, id_header, head_limits, reply_shape, http1 })
     }
 }

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use crate::alarms::{Alarms, SWEEP_EVERY};
 use crate::clock::Clock;
 use crate::config::model::{IdFormat, Model};
+use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
 use crate::limit::state::Now;
 use crate::message::request_id::RequestId;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub model: Arc<Model>,
     /// The app.
     pub destination: Destination,
+    /// The API keys that are known, if there is a keys file.
+    pub keys: Option<Arc<Keys>>,
     /// The states of limits.
     pub buckets: Arc<Buckets>,
     /// Room for connections.
@@ -92,14 +95,14 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
-        let Shared { model, destination, buckets, seats } = shared;
+        let Shared { model, destination, keys, buckets, seats } = shared;
         let clock = Rc::new(clock);
         Rc::new(Worker {
             alarms: Alarms::new(Rc::clone(&clock)),
             clock,
             pool: Rc::new(Pool::new(destination, model.upstream.idle_timeout)),
             scratch: RefCell::new(BytesMut::new()),
-            snapshot: Snapshot::new(Arc::clone(&model), buckets),
+            snapshot: Snapshot::new(Arc::clone(&model), buckets, keys),
             lines: RefCell::new((AccessLine::default(), lines)),
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
