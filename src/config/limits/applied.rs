@@ -148,7 +148,7 @@ fn warn_unnamed(
     routes_are_written: bool,
 ) {
     for (name, draft) in drafts {
-        let Some(place) = &draft.place else {
+        let Some(place) = draft.place.as_ref().filter(|_| draft.is_whole) else {
             continue;
         };
         if named.iter().flatten().any(|(named, _)| named == name) {
