@@ -1,5 +1,6 @@
 //! The files in `config/` and the manual, against the code.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -51,33 +52,78 @@ fn section<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     &rest[..rest.find(&format!("\n{end}")).unwrap_or(rest.len())]
 }
 
+/// A key's table and its name in it, from its dotted path; `*` is the name of a table that the file chooses.
+fn table_and_key(path: &str) -> (&str, &str) {
+    let (table, key) = path.split_once('.').unwrap();
+    match key.strip_prefix("*.") {
+        Some(key) => (&path[..table.len() + 2], key),
+        None => (table, key),
+    }
+}
+
 fn header(table: &str) -> String {
     match table {
         "routes" => "[[routes]]".to_owned(),
-        table => format!("[{table}]"),
+        table => format!("[{}]", table.replace('*', "NAME")),
     }
+}
+
+/// The full file with its examples in place of their absence.
+fn uncommented(text: &str) -> String {
+    let is_key = |line: &str| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.contains(" = ")
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
+    };
+    let uncomment = |line: &str| match line.strip_prefix("# ") {
+        Some(example) if is_key(example) || example.starts_with("[limits.") => format!("{example}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(uncomment).collect()
 }
 
 #[test]
 fn every_key_is_in_the_full_file() {
-    let text = read("config/tollgate.toml");
+    let text = uncommented(&read("config/tollgate.toml"));
     for path in config::keys() {
-        let (table, key) = path.split_once('.').unwrap();
-        let section = section(&text, &header(table), "[");
-        let written = match key.split_once('.') {
-            Some((outer, inner)) => section.contains(&format!("\n{outer} = {{ {inner} = ")),
-            None => section.contains(&format!("\n{key} = ")) || section.contains(&format!("\n# {key} = ")),
+        let (table, key) = table_and_key(&path);
+        let (start, end) = match table.strip_suffix(".*") {
+            // All tables of this kind together.
+            Some(kind) => (format!("[{kind}."), format!("[{kind}ing]")),
+            None => (header(table), "[".to_owned()),
         };
+        let section = section(&text, &start, &end);
+        let written = section.lines().any(|line| match key.rsplit_once('.') {
+            Some((outer, inner)) => {
+                let (name, value) = line.split_once(" = { ").unwrap_or_default();
+                let inside = format!(", {value}").contains(&format!(", {inner} = "));
+                inside
+                    && (name == outer
+                        || name.strip_suffix("pro").is_some_and(|tiers| outer == format!("{tiers}*")))
+            }
+            None => line.starts_with(&format!("{key} = ")),
+        });
         assert!(written, "`{path}` is not in config/tollgate.toml");
     }
+}
+
+#[test]
+fn the_examples_of_the_full_file_are_correct_and_wise() {
+    let text = uncommented(&read("config/tollgate.toml"))
+        .replace("limits = []", "limits = [\"default\", \"llm_tokens\"]");
+    let loaded = load(&text);
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
+    assert_eq!(loaded.model.limits.by_route[0].len(), 2);
+    assert_eq!(loaded.model.limits.limits[0].standard.len(), 3);
 }
 
 #[test]
 fn every_key_is_in_the_manual() {
     let text = read("docs/configuration.md");
     for path in config::keys() {
-        let (table, key) = path.split_once('.').unwrap();
+        let (table, key) = table_and_key(&path);
         let section = section(&text, &format!("## `{}`", header(table)), "## ");
+        let key = key.replace('*', "NAME");
         assert!(section.contains(&format!("\n| `{key}` |")), "`{path}` is not in docs/configuration.md");
     }
 }
@@ -86,14 +132,16 @@ fn every_key_is_in_the_manual() {
 fn the_manual_names_no_key_that_is_not_there() {
     let text = read("docs/configuration.md");
     let keys = config::keys();
-    for table in ["listen", "upstream", "request_id", "log", "errors", "routes"] {
+    let tables: BTreeSet<&str> = keys.iter().map(|path| table_and_key(path).0).collect();
+    for table in tables {
         let section = section(&text, &format!("## `{}`", header(table)), "## ");
         let keys_only = section.split("\n### ").next().unwrap_or(section);
         for line in keys_only.lines() {
             let Some(key) = line.strip_prefix("| `").and_then(|line| line.split('`').next()) else {
                 continue;
             };
-            assert!(keys.contains(&format!("{table}.{key}")), "`{table}.{key}` is not a key");
+            let path = format!("{table}.{}", key.replace("NAME", "*"));
+            assert!(keys.contains(&path), "`{path}` is not a key");
         }
     }
 }

@@ -10,6 +10,7 @@ mod documents;
 mod harness;
 mod layering;
 mod messages;
+mod notation;
 mod properties;
 mod regressions;
 mod scenarios;

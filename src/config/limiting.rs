@@ -131,7 +131,7 @@ fn user(reader: &mut Reader<'_>, text: Text) -> Option<Arc<str>> {
     Some(text.text.into())
 }
 
-/// The SHA-256 of a key, with or without the word before it. The text is not told: it may be a key itself.
+/// The SHA-256 of a key, with or without the word before it. Neither text nor line is shown: it may be a key itself.
 fn key(reader: &mut Reader<'_>, text: &Text) -> Option<[u8; 32]> {
     let hex = text.text.strip_prefix("sha256:").unwrap_or(&text.text);
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -141,8 +141,13 @@ fn key(reader: &mut Reader<'_>, text: &Text) -> Option<[u8; 32]> {
     });
     let hash = bytes.collect::<Option<Vec<u8>>>().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     if hash.is_none() {
-        let message = "`keys` holds something that is not a SHA-256 in 64 hexadecimal digits";
-        reader.error(text.place.clone(), message, "write the key's hash, never the key: `sha256:9f86d0…`");
+        let line = match &text.place {
+            Place::Bytes(span) => reader.lines.number(span.start),
+            Place::File | Place::CommandLine => 0,
+        };
+        let message = format!("`exempt.keys` on line {line} holds something that is not a SHA-256");
+        let help = "write the hash of the key in 64 hexadecimal digits, never the key: `sha256:9f86d0…`";
+        reader.error(Place::File, message, help);
     }
     hash
 }

@@ -46,6 +46,8 @@ pub(crate) struct Draft {
     limit: Limit,
     /// Its name; `None` for a preset that is not written.
     place: Option<Range<usize>>,
+    /// Whether nothing is wrong with it.
+    is_whole: bool,
     /// What can be had of it at once, by each of its meters that costs count for.
     holds: Vec<Holds>,
 }
@@ -62,8 +64,10 @@ pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>) -> Drafts
             continue;
         };
         let path = format!("limits.{}", named.key);
+        let before = reader.findings.len();
         let table = Table::new(reader, path, "limits.*", Some(named.entries));
-        let draft = read_limit(table, &name, Some(named.place));
+        let mut draft = read_limit(table, &name, Some(named.place));
+        draft.is_whole = reader.findings.len() == before;
         drafts.insert(name, draft);
     }
     drafts
@@ -97,7 +101,7 @@ fn read_limit(mut table: Table<'_, '_>, name: &str, place: Option<Range<usize>>)
 
     let mut holds = Vec::new();
     let all: Vec<&Numbers> = std::iter::once(&base).chain(tiers.iter().map(|(_, numbers)| numbers)).collect();
-    check_measures(&mut table, name, &all, place.as_ref());
+    check_measures(&mut table, name, &all, place.clone());
     let zone = zone.unwrap_or(TimeZone::UTC);
     let mut meters = |numbers: &Numbers| numbers.meters(table.reader, name, algorithm, &zone, &mut holds);
     let standard = meters(&base);
@@ -114,23 +118,27 @@ fn read_limit(mut table: Table<'_, '_>, name: &str, place: Option<Range<usize>>)
         tiers,
     };
     table.finish();
-    Draft { limit, place, holds }
+    Draft { limit, place, is_whole: true, holds }
 }
 
 /// Reads `tiers.NAME`; each has what it does not say from the limit.
 fn read_tiers(table: &mut Table<'_, '_>, base: &Numbers, key: &[KeyPart]) -> Vec<(Arc<str>, Numbers)> {
     let carries_tier = |part: &KeyPart| matches!(part, KeyPart::Caller | KeyPart::User | KeyPart::ApiKey);
     let mut tiers = Vec::new();
-    for named in table.named_tables("tiers", "tiers.pro = { rate = \"600/minute\" }") {
+    let tables = table.named_tables("tiers", "tiers.pro = { rate = \"600/minute\" }");
+    let first = tables.iter().map(|named| &named.place).min_by_key(|place| place.start);
+    if let Some(first) = first
+        && !key.is_empty()
+        && !key.iter().any(carries_tier)
+    {
+        let message = "a limit with this `key` has no tiers";
+        let help = "a tier is a caller's: use a `key` of `caller`, `user` or `api_key`, or remove `tiers`";
+        table.reader.error(Place::Bytes(first.clone()), message, help);
+    }
+    for named in tables {
         let Some(name) = name(table.reader, &named, "tier") else {
             continue;
         };
-        if tiers.is_empty() && !key.iter().any(carries_tier) {
-            let message = "a limit with this `key` has no tiers";
-            let help =
-                "a tier is a caller's: use a `key` of `caller`, `user` or `api_key`, or remove `tiers`";
-            table.reader.error(Place::Bytes(named.place.clone()), message, help);
-        }
         let mut tier = table.named("tiers", &named, "limits.*.tiers.*");
         let numbers = Numbers::read(&mut tier).or(base);
         tier.finish();
@@ -139,36 +147,24 @@ fn read_tiers(table: &mut Table<'_, '_>, base: &Numbers, key: &[KeyPart]) -> Vec
     tiers
 }
 
-/// What only makes sense beside something that is measured.
-fn check_measures(table: &mut Table<'_, '_>, name: &str, all: &[&Numbers], place: Option<&Range<usize>>) {
-    let has = |measured: fn(&Numbers) -> bool| all.iter().any(|numbers| measured(numbers));
+/// What only makes sense beside something that is measured; the limit's own numbers come first in `all`.
+fn check_measures(table: &mut Table<'_, '_>, name: &str, all: &[&Numbers], place: Option<Range<usize>>) {
     let written = ["rate", "quota", "in_flight"].iter().any(|key| table.has(key));
-    let base_measures = all.first().is_some_and(|base| base.measures());
-    if let Some(place) = place
-        && !written
-        && !base_measures
-    {
+    if !written && !all.first().is_some_and(|base| base.measures()) {
         let message = format!("limit `{}` limits nothing", shown(name));
         let help = "write a `rate`, a `quota` or `in_flight`: `rate = \"120/minute\"`";
-        table.reader.error(Place::Bytes(place.clone()), message, help);
+        table.reader.error(place.map_or(Place::File, Place::Bytes), message, help);
+        return;
     }
-    for (key, measured, help) in [
-        (
-            "algorithm",
-            has(Numbers::has_rate) || table.has("rate"),
-            "it says how a `rate` is kept; add one, or remove it",
-        ),
-        (
-            "zone",
-            has(Numbers::has_quota) || table.has("quota"),
-            "it says where the days of a `quota` begin; add one, or remove it",
-        ),
-    ] {
-        if let Some(span) = table.span(key)
-            && !measured
-            && written
-        {
-            let other = if key == "zone" { "quota" } else { "rate" };
+    // A rate that could not be read is none, and has its own report.
+    let has_rate = table.has("rate") || all.iter().any(|numbers| numbers.has_rate());
+    let has_quota = table.has("quota") || all.iter().any(|numbers| numbers.has_quota());
+    let rate = "it says how a `rate` is kept: write one, or remove it";
+    let quota = "it says where the days of a `quota` begin: write one, or remove it";
+    for (key, other, is_there, help) in
+        [("algorithm", "rate", has_rate, rate), ("zone", "quota", has_quota, quota)]
+    {
+        if let Some(span) = table.span(key).filter(|_| !is_there) {
             table.reader.error(Place::Bytes(span), format!("`{key}` has no `{other}` to go with"), help);
         }
     }
@@ -192,3 +188,6 @@ fn zone(table: &mut Table<'_, '_>) -> Option<TimeZone> {
     table.reader.error(text.place, format!("there is no time zone `{}`", shown(&text.text)), help);
     None
 }
+
+#[cfg(test)]
+mod tests;

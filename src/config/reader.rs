@@ -27,6 +27,8 @@ pub(crate) struct Reader<'d> {
     pub(super) spans: BTreeMap<String, Range<usize>>,
     /// Every key that was asked for, by dotted path without indexes.
     pub(super) known: BTreeSet<String>,
+    /// Where keys are that nobody asks for, and that have a report of their own.
+    pub(super) refused: BTreeSet<usize>,
 }
 
 /// A string value after its variables were put in.
@@ -71,6 +73,7 @@ impl<'d> Reader<'d> {
             origins: Origins::default(),
             spans: BTreeMap::new(),
             known: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -227,7 +230,7 @@ impl<'d> Reader<'d> {
     pub(crate) fn refuse_unknown(&mut self, entries: &DeTable<'_>, names: &[&str], inside: &str) {
         for (key, value) in entries {
             let name = key.get_ref().as_ref();
-            if names.contains(&name) {
+            if names.contains(&name) || self.refused.contains(&key.span().start) {
                 continue;
             }
             let shown = shown(name);

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::origin::Origin;
 use super::reader::{Reader, find};
-use super::report::{Place, Severity};
+use super::report::Place;
 
 /// A table, or the absence of one: every key of it can be asked for.
 pub(crate) struct Table<'r, 'd> {
@@ -110,11 +110,10 @@ impl<'r, 'd> Table<'r, 'd> {
     }
 
     /// A key one might look for and that is not there for a reason.
-    pub(crate) fn refuse(&mut self, key: &'static str, message: &str, help: &str) {
-        self.asked.push(key);
+    pub(crate) fn refuse(&mut self, key: &str, message: &str, help: &str) {
         if let Some((place, _)) = self.entries.and_then(|entries| find(entries, key)) {
-            let (message, help) = (message.to_owned(), help.to_owned());
-            self.reader.find(Severity::Error, Place::Bytes(place), message, help, None);
+            self.reader.refused.insert(place.start);
+            self.reader.error(Place::Bytes(place), message, help);
         }
     }
 

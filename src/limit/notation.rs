@@ -83,7 +83,14 @@ pub fn parse_quota(text: &str) -> Result<(u64, CalendarUnit), NotationError> {
     if let Some(at) = text.find(SEPARATORS) {
         return refuse(at..text.len(), "a quota is one number and a unit", "write a limit for each quota");
     }
-    let amount = amount(text, 0..text.len())?;
+    let amount = amount(text, 0..text.len()).map_err(|error| {
+        // What would be right for a rate may be none for a quota.
+        let meant = error.help.split('"').nth(1);
+        match meant.is_some_and(|meant| parse_quota(meant).is_err()) {
+            true => NotationError { help: LIST.to_owned(), ..error },
+            false => error,
+        }
+    })?;
     let unit = match amount.unit {
         "hour" => CalendarUnit::Hour,
         "day" => CalendarUnit::Day,
@@ -102,7 +109,7 @@ pub fn parse_quota(text: &str) -> Result<(u64, CalendarUnit), NotationError> {
     }
     if amount.count > MAX_COUNT {
         let message = format!("a quota is at most {MAX_COUNT}");
-        return refuse(amount.count_at, message, "count something larger than this");
+        return refuse(amount.count_at, message, "write a smaller number");
     }
     Ok((amount.count, unit))
 }

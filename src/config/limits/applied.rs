@@ -3,6 +3,7 @@
 //! Invariant: the lists are as many as there are routes; limits by address go before those by anything a client
 //! can invent, so that a flood of invented keys is refused before a key of it is remembered.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::super::suggest::nearest;
 use super::super::table::Table;
 use super::cost::{self, MAX_COST};
 use super::unverified::{self, Verified};
-use super::{Drafts, presets, read_limit};
+use super::{Draft, Drafts, presets, read_limit};
 
 /// The limit a single route has that nobody wrote.
 const DEFAULT: &str = "default";
@@ -34,6 +35,12 @@ impl RouteLimits {
     }
 }
 
+/// A limit that a route names, and where.
+struct Named {
+    name: Arc<str>,
+    place: Place,
+}
+
 /// Finds the limits of every route; `None` when no route is written, and one takes everything.
 pub(crate) fn apply(
     reader: &mut Reader<'_>,
@@ -42,36 +49,36 @@ pub(crate) fn apply(
     routes: Option<Vec<RouteLimits>>,
     verified: Verified,
 ) -> Limits {
-    let written = routes.is_some();
-    let named: Vec<Vec<(Arc<str>, Place)>> = match &routes {
+    let named: Vec<Vec<Named>> = match &routes {
         Some(routes) => routes.iter().map(|route| names(reader, &mut drafts, route)).collect(),
-        None => {
-            let default = drafts.get_key_value(DEFAULT).map(|(name, _)| (Arc::clone(name), Place::File));
-            vec![default.into_iter().collect()]
-        }
+        None => vec![default_alone(&drafts)],
     };
-    for (route, names) in routes.iter().flatten().zip(&named) {
+    warn_unnamed(reader, &drafts, &named, routes.is_some());
+    let routes = routes.unwrap_or_default();
+    for (route, names) in routes.iter().zip(&named) {
         check_cost(reader, &drafts, route, names);
     }
-    warn_unnamed(reader, &drafts, &named, written);
-    let costs: Vec<Option<u64>> = match &routes {
-        Some(routes) => routes.iter().map(|route| route.cost.as_ref().map(|(cost, _)| *cost)).collect(),
-        None => vec![None],
-    };
-    let places = named.iter().map(|names| names.iter().map(|(_, place)| place.clone()).collect::<Vec<_>>());
-    let places: Vec<Vec<Place>> = places.collect();
-    let limits: std::collections::BTreeMap<Arc<str>, Arc<Limit>> =
+    let limits: BTreeMap<Arc<str>, Arc<Limit>> =
         drafts.into_iter().map(|(name, draft)| (name, Arc::new(draft.limit))).collect();
-    let dues = named.iter().zip(costs).map(|(names, cost)| {
-        let found = names.iter().filter_map(|(name, _)| limits.get(name));
-        found.map(|limit| Due { limit: Arc::clone(limit), cost: entry_cost(limit, cost) }).collect::<Vec<_>>()
-    });
-    let mut by_route: Vec<Vec<Due>> = dues.collect();
-    for (dues, places) in by_route.iter_mut().zip(&places) {
-        unverified::warn(reader, dues, places, verified);
+    let mut by_route = Vec::with_capacity(named.len());
+    for (index, names) in named.iter().enumerate() {
+        let cost = routes.get(index).and_then(|route| route.cost.as_ref()).map(|(cost, _)| *cost);
+        let found = names.iter().filter_map(|named| Some((limits.get(&named.name)?, &named.place)));
+        let due = |limit: &Arc<Limit>| Due { limit: Arc::clone(limit), cost: entry_cost(limit, cost) };
+        let (mut dues, places): (Vec<Due>, Vec<Place>) =
+            found.map(|(limit, place)| (due(limit), place.clone())).unzip();
+        unverified::warn(reader, &dues, &places, verified);
         dues.sort_by_key(|due| !due.limit.is_by_address());
+        by_route.push(dues);
     }
     Limits { limiting, limits: limits.into_values().collect(), by_route }
+}
+
+/// What holds for everything when no route is written.
+fn default_alone(drafts: &Drafts) -> Vec<Named> {
+    let found = drafts.get_key_value(DEFAULT).into_iter();
+    let place = |draft: &Draft| draft.place.clone().map_or(Place::File, Place::Bytes);
+    found.map(|(name, draft)| Named { name: Arc::clone(name), place: place(draft) }).collect()
 }
 
 /// Tokens a request takes on entry: a cost that the app tells is not a route's to choose.
@@ -83,11 +90,11 @@ fn entry_cost(limit: &Limit, of_route: Option<u64>) -> u64 {
 }
 
 /// The limits a route names, each once; a preset comes into being by its name.
-fn names(reader: &mut Reader<'_>, drafts: &mut Drafts, route: &RouteLimits) -> Vec<(Arc<str>, Place)> {
-    let mut names: Vec<(Arc<str>, Place)> = Vec::new();
+fn names(reader: &mut Reader<'_>, drafts: &mut Drafts, route: &RouteLimits) -> Vec<Named> {
+    let mut names: Vec<Named> = Vec::new();
     for text in &route.names {
-        if let Some((name, first)) = names.iter().find(|(name, _)| **name == *text.text) {
-            let note = match first {
+        if let Some(Named { name, place }) = names.iter().find(|named| *named.name == *text.text) {
+            let note = match place {
                 Place::Bytes(span) => Some(("it stands first here".to_owned(), span.clone())),
                 _ => None,
             };
@@ -101,7 +108,7 @@ fn names(reader: &mut Reader<'_>, drafts: &mut Drafts, route: &RouteLimits) -> V
             drafts.insert(text.text.as_str().into(), read_limit(table, &text.text, None));
         }
         match drafts.get_key_value(text.text.as_str()) {
-            Some((name, _)) => names.push((Arc::clone(name), text.place.clone())),
+            Some((name, _)) => names.push(Named { name: Arc::clone(name), place: text.place.clone() }),
             None => refuse_unknown(reader, drafts, text),
         }
     }
@@ -120,12 +127,12 @@ fn refuse_unknown(reader: &mut Reader<'_>, drafts: &Drafts, text: &Text) {
     reader.error(text.place.clone(), format!("there is no limit `{short}`"), help);
 }
 
-fn check_cost(reader: &mut Reader<'_>, drafts: &Drafts, route: &RouteLimits, names: &[(Arc<str>, Place)]) {
+fn check_cost(reader: &mut Reader<'_>, drafts: &Drafts, route: &RouteLimits, names: &[Named]) {
     let Some((cost, place)) = &route.cost else {
         return;
     };
     let mut applies = false;
-    for (name, _) in names {
+    for Named { name, .. } in names {
         let Some(draft) = drafts.get(name) else {
             continue;
         };
@@ -141,17 +148,12 @@ fn check_cost(reader: &mut Reader<'_>, drafts: &Drafts, route: &RouteLimits, nam
     }
 }
 
-fn warn_unnamed(
-    reader: &mut Reader<'_>,
-    drafts: &Drafts,
-    named: &[Vec<(Arc<str>, Place)>],
-    routes_are_written: bool,
-) {
+fn warn_unnamed(reader: &mut Reader<'_>, drafts: &Drafts, named: &[Vec<Named>], routes_are_written: bool) {
     for (name, draft) in drafts {
-        let Some(place) = &draft.place else {
+        let Some(place) = draft.place.as_ref().filter(|_| draft.is_whole) else {
             continue;
         };
-        if named.iter().flatten().any(|(named, _)| named == name) {
+        if named.iter().flatten().any(|named| named.name == *name) {
             continue;
         }
         let message = format!("`limits.{name}` is named by no route");

@@ -52,7 +52,7 @@ fn parse(reader: &mut Reader<'_>, text: &Text) -> Option<KeyPart> {
     if let Some((_, part)) = PARTS.iter().find(|(name, _)| *name == text.text) {
         return Some(part.clone());
     }
-    if let Some(field) = text.behind("header:") {
+    if let Some(field) = text.behind("header:").filter(|field| !field.text.is_empty()) {
         let name = fields::parse(reader, "key", &field)?;
         if fields::is_forwarded(&name) {
             let message = format!("`{}` is for anybody to write", shown(&text.text));
@@ -70,7 +70,11 @@ fn parse(reader: &mut Reader<'_>, text: &Text) -> Option<KeyPart> {
         None if text.text.starts_with("header") => "write `header:X-Tenant`".to_owned(),
         None => LIST.to_owned(),
     };
-    reader.error(text.place.clone(), format!("unknown key `{}`", shown(&text.text)), help);
+    reader.error(
+        text.place.clone(),
+        format!("`key` holds `{}`, which is nothing to count by", shown(&text.text)),
+        help,
+    );
     None
 }
 

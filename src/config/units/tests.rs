@@ -48,6 +48,24 @@ fn fractions_zero_and_what_is_too_large_are_refused() {
     refused(parse_duration(""), "must be a whole number and a unit", "10s");
 }
 
+#[test]
+fn percentages_are_whole_and_at_most_a_hundred() {
+    assert_eq!(parse_percent("0%"), Ok(0));
+    assert_eq!(parse_percent("100%"), Ok(100));
+    for (text, fault) in [
+        ("101%", "must be at most `100%`"),
+        ("99999999999%", "must be at most `100%`"),
+        ("10", "needs a `%`"),
+        ("-1%", "must be a whole number and `%`"),
+        ("+1%", "must be a whole number and `%`"),
+        ("1.5%", "must be a whole number and `%`"),
+        ("%", "must be a whole number and `%`"),
+        ("", "must be a whole number and `%`"),
+    ] {
+        assert_eq!(parse_percent(text).unwrap_err().fault, fault, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_printed_duration_reads_back(milliseconds in 1..=7 * 24 * 3_600_000_u64) {
