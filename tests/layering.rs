@@ -39,11 +39,28 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", HIGH),
     ("cloudwatch", HIGH),
     ("daemon", ALL),
-    ("cli", &["daemon", "config", "limit"]),
+    ("cli", EVERYTHING),
 ];
 
 const LOW: &[&str] = &["config", "limit", "message", "telemetry", "clock", "alarms", "socket"];
 const HIGH: &[&str] = &[
+    "proxy",
+    "tls",
+    "store",
+    "upstream",
+    "clock",
+    "alarms",
+    "socket",
+    "limit",
+    "identity",
+    "config",
+    "message",
+    "telemetry",
+];
+const EVERYTHING: &[&str] = &[
+    "daemon",
+    "admin",
+    "cloudwatch",
     "proxy",
     "tls",
     "store",

@@ -10,6 +10,7 @@ use http::{Method, Uri};
 
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::daemon::keys_file;
 use crate::limit::buckets::Buckets;
 use crate::limit::carry::carry_over;
 use crate::limit::decide::{Meets, Met, Verdict, decide, meets};
@@ -76,15 +77,17 @@ fn ask(arguments: &Explain, loaded: &Loaded, seed: &Seed, now: Now) -> Result<Qu
     let (mut request, ()) = http::Request::new(()).into_parts();
     (request.method, request.uri) = (method, uri);
     request.headers = fields(&arguments.headers)?;
+    let unix_seconds = now.unix_nanos / 1_000_000_000;
     let mut caller = Caller { peer_is_trusted: true, ..Caller::default() };
-    let keys: Option<crate::identity::Keys> = None;
+    let keys = keys_file::of(&loaded.model.identity, unix_seconds)
+        .map_err(|(path, error)| (format!("cannot use the keys file `{path}`: {error}"), ""))?;
     let naming = Naming {
         identity: &loaded.model.identity,
         keys: keys.as_ref(),
         seed,
         exempt: &loaded.model.limits.limiting.exempt,
     };
-    caller.name(naming, &request, now.unix_nanos / 1_000_000_000);
+    caller.name(naming, &request, unix_seconds);
     if let Some(user) = &arguments.user {
         caller.user = Some(User::Named(user.as_str().into()));
     }

@@ -8,7 +8,9 @@
 mod address;
 mod excerpt;
 mod fields;
+mod identity;
 mod interpolate;
+pub mod keys;
 mod limiting;
 mod limits;
 mod listen;
@@ -118,27 +120,29 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let listen = listen::read(reader.table(root, "listen"), &overrides.listen);
     let upstream = upstream::read(reader.table(root, "upstream"), overrides.upstream.as_deref());
     let request_id = telling::read_request_id(reader.table(root, "request_id"));
+    let identity = identity::read(reader.table(root, "identity"));
     let drafts = limits::read(reader, root);
     let limiting = limiting::read(reader.table(root, "limiting"));
     let (routes, of_routes) = routes::read(reader, root, listen.max_body);
-    let limits = limits::apply(reader, drafts, limiting, of_routes, limits::Verified::EVERYTHING);
+    let limits = limits::apply(reader, drafts, limiting, of_routes, limits::Verified::by(&identity));
     let store = store::read(reader.table(root, "store"));
-    let log = telling::read_log(reader.table(root, "log"));
+    let log = telling::read_log(reader.table(root, "log"), &identity);
     let errors = telling::read_errors(reader.table(root, "errors"));
-    let tables =
-        ["listen", "upstream", "request_id", "limits", "limiting", "routes", "store", "log", "errors"];
+    let tables = [
+        "listen",
+        "upstream",
+        "request_id",
+        "identity",
+        "limits",
+        "limiting",
+        "routes",
+        "store",
+        "log",
+        "errors",
+    ];
     reader.refuse_unknown(root, &tables, "");
-    let model = Model {
-        identity: crate::identity::Identity::default(),
-        listen,
-        upstream: upstream?,
-        request_id,
-        limits,
-        routes,
-        store,
-        log,
-        errors,
-    };
+    let model =
+        Model { identity, listen, upstream: upstream?, request_id, limits, routes, store, log, errors };
     refuse_loop(reader, &model);
     Some(model)
 }

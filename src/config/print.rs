@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
+use crate::identity::{ApiKey, Source};
 use crate::message::routes::Route;
 
 mod limits;
 
 use super::Loaded;
+use super::identity::UNKNOWN_KEYS;
 use super::model::{AccessSink, Model};
 use super::origin::Origins;
 use super::telling::{ERROR_FORMATS, ID_FORMATS, INBOUND, LOG_FORMATS, LOG_LEVELS};
@@ -26,6 +28,7 @@ pub fn print(loaded: &Loaded) -> String {
     print_listen(&mut printer, model);
     print_upstream(&mut printer, model);
     print_telling(&mut printer, model);
+    print_identity(&mut printer, model);
     limits::print(&mut printer, model);
     for (index, route) in model.routes.routes().iter().enumerate() {
         let patterns = model.routes.patterns(index).map(|pattern| quote(&pattern.to_string()));
@@ -89,6 +92,39 @@ fn print_upstream(printer: &mut Printer<'_>, model: &Model) {
     printer.text("response_timeout", &duration_text(upstream.response_timeout));
     printer.text("idle_timeout", &duration_text(upstream.idle_timeout));
     printer.key("retry.attempts", upstream.retry_attempts);
+}
+
+fn print_identity(printer: &mut Printer<'_>, model: &Model) {
+    let sources = &model.identity.sources;
+    let names = sources.iter().map(|source| match source {
+        Source::ApiKey(_) => quote("api_key"),
+        Source::Header(_) => quote("header"),
+    });
+    printer.table("[identity]", "identity");
+    printer.key("sources", list(names.collect()));
+    for source in sources {
+        match source {
+            Source::ApiKey(ApiKey { header, query, keys_file, unknown }) => {
+                printer.table("[identity.api_key]", "identity.api_key");
+                printer.text("header", header.as_str());
+                match query {
+                    Some(query) => printer.text("query", query),
+                    None => printer.out.push_str("# query is not set\n"),
+                }
+                match keys_file {
+                    Some(path) => {
+                        printer.text("keys_file", &path.display().to_string());
+                        printer.text("unknown", name_of(&UNKNOWN_KEYS, *unknown));
+                    }
+                    None => printer.out.push_str("# keys_file is not set\n"),
+                }
+            }
+            Source::Header(name) => {
+                printer.table("[identity.header]", "identity.header");
+                printer.text("name", name.as_str());
+            }
+        }
+    }
 }
 
 fn print_telling(printer: &mut Printer<'_>, model: &Model) {

@@ -226,6 +226,35 @@ impl<'d> Reader<'d> {
         found
     }
 
+    /// The tables `[[name]]`, each with its place; `one` is what each of them is, for messages.
+    pub(crate) fn list(
+        &mut self,
+        root: &'d DeTable<'d>,
+        name: &str,
+        one: &str,
+    ) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
+        let Some((_, value)) = find(root, name) else {
+            return Vec::new();
+        };
+        let help = format!("write `[[{name}]]` above each {}", one.trim_start_matches("a "));
+        let DeValue::Array(values) = value.get_ref() else {
+            let message = format!("`{name}` must be a list of tables, found {}", self.written(value));
+            self.error(Place::Bytes(value.span()), message, help);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for value in values.iter() {
+            match value.get_ref() {
+                DeValue::Table(table) => tables.push((table, value.span())),
+                _ => {
+                    let message = format!("{one} must be a table, found {}", self.written(value));
+                    self.error(Place::Bytes(value.span()), message, help.clone());
+                }
+            }
+        }
+        tables
+    }
+
     /// Reports what is in `entries` but not among `names`.
     pub(crate) fn refuse_unknown(&mut self, entries: &DeTable<'_>, names: &[&str], inside: &str) {
         for (key, value) in entries {

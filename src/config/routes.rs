@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::message::routes::{Pattern, Route, RouteTable};
 
 use super::limits::RouteLimits;
-use super::reader::{Reader, Text, find};
+use super::reader::{Reader, Text};
 use super::report::{Place, Severity, shown};
 use super::table::Table;
 
@@ -34,7 +34,7 @@ pub(crate) fn read<'d>(
     max_body: u64,
 ) -> (RouteTable, Option<Vec<RouteLimits>>) {
     let everything = Route { name: "all".into(), timeout: None, max_body };
-    let entries = entries(reader, root);
+    let entries = reader.list(root, "routes", "a route");
     if entries.is_empty() {
         return (RouteTable::single(everything), None);
     }
@@ -63,29 +63,6 @@ pub(crate) fn read<'d>(
         RouteTable::single(everything)
     });
     (table, Some(limits))
-}
-
-fn entries<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
-    let Some((_, value)) = find(root, "routes") else {
-        return Vec::new();
-    };
-    let help = "write `[[routes]]` above each route";
-    let DeValue::Array(values) = value.get_ref() else {
-        let message = format!("`routes` must be a list of tables, found {}", reader.written(value));
-        reader.error(Place::Bytes(value.span()), message, help);
-        return Vec::new();
-    };
-    let mut tables = Vec::new();
-    for value in values.iter() {
-        match value.get_ref() {
-            DeValue::Table(table) => tables.push((table, value.span())),
-            _ => {
-                let message = format!("a route must be a table, found {}", reader.written(value));
-                reader.error(Place::Bytes(value.span()), message, help);
-            }
-        }
-    }
-    tables
 }
 
 fn read_route(mut table: Table<'_, '_>, header: Range<usize>, max_body: u64, gathered: &mut Gathered) {

@@ -63,6 +63,11 @@ impl<'r, 'd> Table<'r, 'd> {
         Some(Entry { key, path, value })
     }
 
+    /// Whether the file has this table.
+    pub(crate) fn is_there(&self) -> bool {
+        self.entries.is_some()
+    }
+
     /// Whether the file has this key, well-formed or not.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.span(key).is_some()
@@ -121,7 +126,7 @@ impl<'r, 'd> Table<'r, 'd> {
     pub(crate) fn finish(self) {
         if let Some(entries) = self.entries {
             let name = match self.schema {
-                "routes" => "[[routes]]".to_owned(),
+                schema @ ("routes" | "keys") => format!("[[{schema}]]"),
                 schema if schema.contains('*') => format!("[{}]", self.path),
                 schema => format!("[{schema}]"),
             };

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 
+use crate::identity::Identity;
+
 use super::fields;
 use super::model::{AccessSink, ErrorFormat, IdFormat, InboundId, Log, LogFormat, LogLevel, RequestId};
 use super::report::shown;
@@ -56,13 +58,13 @@ fn request_id_header(table: &mut Table<'_, '_>) -> Option<HeaderName> {
 }
 
 /// Reads `[log]`.
-pub(crate) fn read_log(mut table: Table<'_, '_>) -> Log {
+pub(crate) fn read_log(mut table: Table<'_, '_>, identity: &Identity) -> Log {
     let log = Log {
         format: table.choice("format", &LOG_FORMATS, LogFormat::Auto),
         level: table.choice("level", &LOG_LEVELS, LogLevel::Info),
         access: access(&mut table).unwrap_or(AccessSink::Stdout),
         query: table.switch("query", false),
-        headers: logged_fields(&mut table),
+        headers: logged_fields(&mut table, identity),
     };
     table.finish();
     log
@@ -93,14 +95,15 @@ fn access(table: &mut Table<'_, '_>) -> Option<AccessSink> {
     Some(sink)
 }
 
-fn logged_fields(table: &mut Table<'_, '_>) -> Vec<HeaderName> {
+fn logged_fields(table: &mut Table<'_, '_>, identity: &Identity) -> Vec<HeaderName> {
+    let key_field = identity.api_key().map(|source| &source.header);
     let texts = table.strings("headers", "a list of field names").unwrap_or_default();
     let mut names: Vec<HeaderName> = Vec::new();
     for text in texts {
         let Some(name) = fields::parse(table.reader, "headers", &text) else {
             continue;
         };
-        let (message, help) = if fields::is_credential(&name) {
+        let (message, help) = if fields::is_credential(&name) || key_field == Some(&name) {
             (format!("`{name}` holds credentials and is never logged"), "remove it")
         } else if names.contains(&name) {
             (format!("`headers` holds `{name}` twice"), "remove one of them")

@@ -4,6 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::keys_file::KeysFileError;
+
+/// Wrong configuration, `EX_CONFIG` of sysexits.h.
+const CONFIGURATION: u8 = 78;
+
 /// What failed before the first worker served.
 #[derive(Debug)]
 pub enum StartError {
@@ -11,6 +16,8 @@ pub enum StartError {
     Listen(String, io::Error),
     /// The app's address means nothing.
     Upstream(String, io::Error),
+    /// The API keys cannot be used.
+    Keys(String, KeysFileError),
     /// The record sink cannot be opened.
     Records(String, io::Error),
     /// Threads or signal handlers.
@@ -20,6 +27,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, error, help) = match self {
+            StartError::Keys(path, error) => return write!(f, "cannot use the keys file `{path}`: {error}"),
             StartError::Listen(address, error) => {
                 (format!("cannot listen on `{address}`"), error, listen_help(error))
             }
@@ -66,5 +74,8 @@ fn describe(error: &io::Error) -> String {
 pub(super) fn tell(error: &StartError) -> ExitCode {
     // Without standard error there is nobody to tell.
     let _ = writeln!(io::stderr(), "tollgate: {error}");
-    ExitCode::FAILURE
+    match error {
+        StartError::Keys(..) => ExitCode::from(CONFIGURATION),
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bind;
 mod error;
+pub mod keys_file;
 mod limits;
 mod logging;
 mod signals;
@@ -88,6 +89,10 @@ impl Daemon {
         let destination = Destination::resolve(&model.upstream.address)
             .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error))?;
         let clock = Clock::start();
+        let unix_seconds = limits::now(&clock).unix_nanos / 1_000_000_000;
+        let keys = keys_file::of(&model.identity, unix_seconds)
+            .map_err(|(path, error)| StartError::Keys(path, error))?
+            .map(Arc::new);
         let seed = limits::fresh_seed().map_err(|error| StartError::Threads(error.into()))?;
         let buckets = Arc::new(Buckets::new(seed, model.store.max_keys));
         carry_over(&Limits::default(), &mut model.limits);
@@ -96,7 +101,7 @@ impl Daemon {
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
         let seats = Seats::new(model.listen.max_connections);
         let max_keys = model.store.max_keys;
-        let shared = Shared { model, destination, keys: None, buckets: Arc::clone(&buckets), seats };
+        let shared = Shared { model, destination, keys, buckets: Arc::clone(&buckets), seats };
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {

@@ -3,6 +3,7 @@
 //! Invariant: an exchange that was opened is recorded exactly once, when it is dropped, wherever that is: in the
 //! service, in the answer's body, after the last flush, or at a tunnel's end.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use http::{Response, header};
 use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
+use crate::identity::redact;
 use crate::limit::meter::Meter;
 use crate::limit::rules::Limit;
 use crate::message::head::HeadFault;
@@ -311,13 +313,18 @@ impl Drop for Exchange {
             .iter()
             .filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
             .collect();
+        let key_parameter = model.identity.api_key().and_then(|source| source.query.as_deref());
+        let query = uri.query().filter(|_| model.log.query).map(|query| match key_parameter {
+            Some(name) => redact(query, name),
+            None => Cow::Borrowed(query),
+        });
         worker.record(&Record {
             unix_nanos: worker.clock.unix_nanos(self.opened),
             request_id: self.id.as_ref().map_or("", RequestId::as_str),
             client_addr: self.client,
             method,
             path,
-            query: uri.query().filter(|_| model.log.query).map(str::as_bytes),
+            query: query.as_deref().map(str::as_bytes),
             user: self.caller.user.as_ref().map(User::as_bytes),
             tier: self.caller.tier.as_deref(),
             route: self.route_name(),

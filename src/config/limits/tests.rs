@@ -23,7 +23,7 @@ fn limit(text: &str) -> Arc<Limit> {
 }
 
 fn policies(meters: &[Meter]) -> Vec<&str> {
-    meters.iter().map(|meter| &*meter.policy).collect()
+    meters.iter().map(|meter| meter.policy.to_str().unwrap()).collect()
 }
 
 fn dues(limits: &Limits, route: usize) -> Vec<(&str, u64)> {

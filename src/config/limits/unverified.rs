@@ -1,5 +1,6 @@
 //! A warning of limits that anybody gets around: by a key that nobody verifies.
 
+use crate::identity::Identity;
 use crate::limit::rules::{Due, KeyPart, Mode};
 
 use super::super::reader::Reader;
@@ -15,8 +16,11 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
-    /// Nothing but a request's fields is in doubt.
-    pub(crate) const EVERYTHING: Verified = Verified { api_keys: true, callers: true };
+    /// What follows from where callers are named.
+    pub(crate) fn by(identity: &Identity) -> Verified {
+        let keys_are_looked_up = identity.api_key().is_none_or(|source| source.keys_file.is_some());
+        Verified { api_keys: identity.api_key().is_some() && keys_are_looked_up, callers: keys_are_looked_up }
+    }
 }
 
 /// Warns where a route limits by invented keys, and no address; `dues` are as written, and so are `places`.

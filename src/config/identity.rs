@@ -1,0 +1,133 @@
+//! `[identity]`: who is calling.
+//!
+//! Invariant: a source that is asked can answer, and a field that frames a message names nobody.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use crate::identity::{ApiKey, Identity, Source, UnknownKey};
+
+use super::fields;
+use super::listen::warn;
+use super::report::{Place, shown};
+use super::suggest::nearest;
+use super::table::Table;
+
+pub(crate) const UNKNOWN_KEYS: [(&str, UnknownKey); 2] =
+    [("anonymous", UnknownKey::Anonymous), ("reject", UnknownKey::Reject)];
+
+const SOURCES: [&str; 2] = ["api_key", "header"];
+
+/// Reads the table. Without `sources` the tables that are there are asked.
+pub(crate) fn read(mut table: Table<'_, '_>) -> Identity {
+    let sources = sources(&mut table);
+    let mut key_table = table.table("api_key", "identity.api_key", "{ header = \"X-API-Key\" }");
+    let key_is_there = key_table.is_there();
+    let api_key = api_key(&mut key_table);
+    key_table.finish();
+    let mut header_table = table.table("header", "identity.header", "{ name = \"X-User\" }");
+    let header_is_there = header_table.is_there();
+    let header = field(&mut header_table, "name");
+    header_table.finish();
+    let there = [("api_key", key_is_there), ("header", header_is_there)];
+    if let Some(asked) = &sources {
+        for (name, _) in there.iter().filter(|(name, there)| *there && !asked.contains(name)) {
+            let message = format!("`[identity.{name}]` is not asked");
+            let help = format!("add \"{name}\" to `sources`, or remove the table");
+            warn(table.reader, "identity.sources", message, help);
+        }
+    }
+    let asked =
+        sources.unwrap_or_else(|| there.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect());
+    if asked.contains(&"header") && header.is_none() && table.reader.span("identity.header.name").is_none() {
+        let place = table.span("sources").map_or(Place::File, Place::Bytes);
+        let help = "name the field the proxy in front sets: `name = \"X-Amzn-Oidc-Identity\"` below `[identity.header]`";
+        table.reader.error(place, "`name` of `[identity.header]` is missing", help);
+    }
+    table.finish();
+    let source = |name: &str| match name {
+        "header" => header.clone().map(Source::Header),
+        _ => Some(Source::ApiKey(api_key.clone())),
+    };
+    Identity { sources: asked.into_iter().filter_map(source).collect() }
+}
+
+fn sources(table: &mut Table<'_, '_>) -> Option<Vec<&'static str>> {
+    let texts = table.strings("sources", "a list of `api_key` and `header`")?;
+    let mut sources = Vec::new();
+    for text in texts {
+        let known = SOURCES.iter().find(|name| **name == text.text);
+        let (message, help) = match known {
+            Some(name) if !sources.contains(name) => {
+                sources.push(*name);
+                continue;
+            }
+            Some(name) => (format!("`sources` holds `{name}` twice"), "remove one of them".to_owned()),
+            None => {
+                let message = format!("`sources` holds `{}`, which is no source", shown(&text.text));
+                let help = match nearest(&text.text, SOURCES) {
+                    Some(meant) => format!("did you mean `{meant}`"),
+                    None => "sources are `api_key` and `header`".to_owned(),
+                };
+                (message, help)
+            }
+        };
+        table.reader.error(text.place, message, help);
+    }
+    Some(sources)
+}
+
+fn api_key(table: &mut Table<'_, '_>) -> ApiKey {
+    let header = field(table, "header").unwrap_or(HeaderName::from_static("x-api-key"));
+    let query = query(table);
+    let keys_file = keys_file(table);
+    let unknown = table.choice("unknown", &UNKNOWN_KEYS, UnknownKey::Anonymous);
+    if keys_file.is_none()
+        && !table.has("keys_file")
+        && let Some(span) = table.span("unknown")
+    {
+        let help = "without `keys_file` no key is known: name the file, `keys_file = \"/etc/tollgate/keys.toml\"`, or remove it";
+        table.reader.error(Place::Bytes(span), "`unknown` has no `keys_file` to go with", help);
+    }
+    ApiKey { header, query, keys_file, unknown }
+}
+
+/// A field that may name somebody.
+fn field(table: &mut Table<'_, '_>, key: &'static str) -> Option<HeaderName> {
+    let text = table.string(key, "a field name")?;
+    let name = fields::parse(table.reader, key, &text)?;
+    if fields::is_own(&name) || fields::is_of_limits(&name) || name == http::header::COOKIE {
+        table.reader.error(
+            text.place,
+            format!("`{key}` cannot be `{}`, which means something else", shown(&text.text)),
+            "use a field of its own, for example `X-API-Key`",
+        );
+        return None;
+    }
+    Some(name)
+}
+
+fn query(table: &mut Table<'_, '_>) -> Option<Arc<str>> {
+    let text = table.string("query", "the name of a parameter")?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if !(1..=64).contains(&text.text.len()) || !text.text.bytes().all(allowed) {
+        let message = format!("`query` must be the name of a parameter, found `{}`", shown(&text.text));
+        table.reader.error(text.place, message, "use 1 to 64 of letters, digits, `_`, `.` and `-`");
+        return None;
+    }
+    Some(text.text.into())
+}
+
+fn keys_file(table: &mut Table<'_, '_>) -> Option<PathBuf> {
+    let text = table.string("keys_file", "the path of a file")?;
+    let path = text.text.as_str();
+    if !path.contains('/') || path.ends_with('/') || path.contains('\0') {
+        let message = format!("`keys_file` must be the path of a file, found `{}`", shown(path));
+        let help = "a file is written with its directory: `/etc/tollgate/keys.toml`";
+        table.reader.error(text.place, message, help);
+        return None;
+    }
+    Some(PathBuf::from(path))
+}

@@ -1,0 +1,164 @@
+//! The keys file: whose the API keys are, by their SHA-256.
+//!
+//! Invariant: no key is there twice, and every one names a user.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use toml::de::DeTable;
+
+use crate::identity::{Holder, KeyDigest, Keys};
+
+use super::reader::Reader;
+use super::report::{Place, Report, Severity, shown};
+use super::routes::is_name;
+use super::syntax;
+use super::table::Table;
+
+const MAX_USER: usize = 256;
+const MAX_NOTE: usize = 1024;
+
+/// Keys that can be used.
+#[derive(Debug, Clone)]
+pub struct LoadedKeys {
+    /// The keys.
+    pub keys: Keys,
+    /// What is legal but of no use; may be empty.
+    pub warnings: Report,
+}
+
+/// Reads a keys file; `file` is its name in messages.
+pub fn load(text: &str, file: &str, unix_seconds: u64) -> Result<LoadedKeys, Report> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let syntax = syntax::findings(text, &errors);
+    if !syntax.structure_is_known {
+        return Err(Report::new(file, text, syntax.findings));
+    }
+    let no_variables = |_: &str| None;
+    let mut reader = Reader::new(text, &no_variables);
+    let mut keys = Keys::default();
+    let mut places = HashMap::new();
+    let entries = reader.list(root.get_ref(), "keys", "a key");
+    for (index, (entry, header)) in entries.into_iter().enumerate() {
+        read(&mut reader, index, entry, &header, unix_seconds, &mut keys, &mut places);
+    }
+    reader.refuse_unknown(root.get_ref(), &["keys"], "");
+    let mut findings = reader.findings;
+    findings.extend(syntax.findings);
+    let report = Report::new(file, text, findings);
+    if report.errors() > 0 { Err(report) } else { Ok(LoadedKeys { keys, warnings: report }) }
+}
+
+fn read<'d>(
+    reader: &mut Reader<'d>,
+    index: usize,
+    entry: &'d DeTable<'d>,
+    header: &Range<usize>,
+    unix_seconds: u64,
+    keys: &mut Keys,
+    places: &mut HashMap<KeyDigest, Range<usize>>,
+) {
+    let mut table = Table::new(reader, format!("keys.{index}"), "keys", Some(entry));
+    let digest = digest(&mut table, header);
+    let user = user(&mut table, header);
+    let tier = tier(&mut table);
+    let note = note(&mut table);
+    let expires_unix_seconds = expires(&mut table, unix_seconds);
+    table.finish();
+    if let Some((digest, span)) = digest {
+        if let Some(first) = places.get(&digest) {
+            let note = Some(("it stands first here".to_owned(), first.clone()));
+            let message = "this key is there twice".to_owned();
+            let help = "remove one of them: a key has one user".to_owned();
+            reader.find(Severity::Error, Place::Bytes(span), message, help, note);
+            return;
+        }
+        places.insert(digest, span);
+        keys.insert(digest, Holder { user: user.unwrap_or_default(), tier, note, expires_unix_seconds });
+    }
+}
+
+fn digest(table: &mut Table<'_, '_>, header: &Range<usize>) -> Option<(KeyDigest, Range<usize>)> {
+    let help = "`tollgate keys add` writes it; by hand: `printf %s KEY | sha256sum`";
+    let Some(text) = table.string("sha256", "64 hexadecimal digits") else {
+        if !table.has("sha256") {
+            table.reader.error(Place::Bytes(header.clone()), "`sha256` of this key is missing", help);
+        }
+        return None;
+    };
+    let digest = KeyDigest::parse(&text.text);
+    if digest.is_none() {
+        // It may be the key itself that was written here.
+        let message =
+            format!("`sha256` must be 64 hexadecimal digits, found {} characters", text.text.chars().count());
+        table.reader.error(text.place, message, help);
+    }
+    Some((digest?, table.span("sha256")?))
+}
+
+fn user(table: &mut Table<'_, '_>, header: &Range<usize>) -> Option<Arc<str>> {
+    let Some(text) = table.string("user", "a user") else {
+        if !table.has("user") {
+            let help = "write `user = \"billing\"`: limits and records name the key's holder by it";
+            table.reader.error(Place::Bytes(header.clone()), "`user` of this key is missing", help);
+        }
+        return None;
+    };
+    if !(1..=MAX_USER).contains(&text.text.len()) {
+        let message = format!("`user` must be 1 to {MAX_USER} bytes, found {}", text.text.len());
+        table.reader.error(text.place, message, "write who holds the key");
+        return None;
+    }
+    Some(text.text.into())
+}
+
+fn tier(table: &mut Table<'_, '_>) -> Option<Arc<str>> {
+    let text = table.string("tier", "the name of a tier")?;
+    if !is_name(&text.text) {
+        let message = format!("`{}` is not the name of a tier", shown(&text.text));
+        table.reader.error(text.place, message, "use 1 to 64 of letters, digits, `_`, `.` and `-`");
+        return None;
+    }
+    Some(text.text.into())
+}
+
+fn note(table: &mut Table<'_, '_>) -> Option<String> {
+    let text = table.string("note", "a note")?;
+    if text.text.len() > MAX_NOTE {
+        let message = format!("`note` must be at most {MAX_NOTE} bytes, found {}", text.text.len());
+        table.reader.error(text.place, message, "keep it short");
+        return None;
+    }
+    Some(text.text)
+}
+
+fn expires(table: &mut Table<'_, '_>, unix_seconds: u64) -> Option<u64> {
+    let text = table.string("expires", "a date or a time")?;
+    let Some(expires) = parse_expiry(&text.text) else {
+        let message = format!("`expires` must be a date or a time, found `{}`", shown(&text.text));
+        let help = "write `\"2027-01-31\"`, which ends with that day in UTC, or `\"2027-01-31T12:00:00Z\"`";
+        table.reader.error(text.place, message, help);
+        return None;
+    };
+    if expires <= unix_seconds {
+        let message = format!("this key expired, `{}`", shown(&text.text));
+        let help = "remove it, or give its holder a new one".to_owned();
+        table.reader.find(Severity::Warning, text.place, message, help, None);
+    }
+    Some(expires)
+}
+
+/// The second since 1970 with which a date's day ends in UTC, or that a time is.
+pub fn parse_expiry(text: &str) -> Option<u64> {
+    let instant = match text.parse::<Date>() {
+        Ok(date) if text.len() == "2027-01-31".len() => {
+            date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()
+        }
+        _ => text.parse::<Timestamp>().ok()?,
+    };
+    u64::try_from(instant.as_second()).ok()
+}
