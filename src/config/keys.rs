@@ -92,10 +92,12 @@ fn digest(table: &mut Table<'_, '_>, header: &Range<usize>) -> Option<(KeyDigest
     };
     let digest = KeyDigest::parse(&text.text);
     if digest.is_none() {
-        // It may be the key itself that was written here.
+        // It may be the key itself that was written here, so the line is not shown.
+        let line = table.span("sha256").map_or(0, |span| table.reader.lines.number(span.start));
+        let found = text.text.chars().count();
         let message =
-            format!("`sha256` must be 64 hexadecimal digits, found {} characters", text.text.chars().count());
-        table.reader.error(text.place, message, help);
+            format!("`sha256` on line {line} must be 64 hexadecimal digits, found {found} characters");
+        table.reader.error(Place::File, message, help);
     }
     Some((digest?, table.span("sha256")?))
 }

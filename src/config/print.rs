@@ -105,23 +105,21 @@ fn print_identity(printer: &mut Printer<'_>, model: &Model) {
     for source in sources {
         match source {
             Source::ApiKey(ApiKey { header, query, keys_file, unknown }) => {
-                printer.table("[identity.api_key]", "identity.api_key");
-                printer.text("header", header.as_str());
+                printer.text("api_key.header", header.as_str());
                 match query {
-                    Some(query) => printer.text("query", query),
-                    None => printer.out.push_str("# query is not set\n"),
+                    Some(query) => printer.text("api_key.query", query),
+                    None => printer.out.push_str("# api_key.query is not set\n"),
                 }
                 match keys_file {
                     Some(path) => {
-                        printer.text("keys_file", &path.display().to_string());
-                        printer.text("unknown", name_of(&UNKNOWN_KEYS, *unknown));
+                        printer.text("api_key.keys_file", &path.display().to_string());
+                        printer.text("api_key.unknown", name_of(&UNKNOWN_KEYS, *unknown));
                     }
-                    None => printer.out.push_str("# keys_file is not set\n"),
+                    None => printer.out.push_str("# api_key.keys_file is not set\n"),
                 }
             }
             Source::Header(name) => {
-                printer.table("[identity.header]", "identity.header");
-                printer.text("name", name.as_str());
+                printer.text("header.name", name.as_str());
             }
         }
     }

@@ -54,6 +54,10 @@ retry = { attempts = 0 }
 header = "X-Trace"
 inbound = "never"
 format = "uuid4"
+[identity]
+sources = ["header", "api_key"]
+api_key = { header = "X-Key", query = "key", keys_file = "/etc/keys", unknown = "reject" }
+header = { name = "X-User" }
 [log]
 format = "text"
 level = "debug"

@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 
 use tollgate::config::{self, Overrides};
 
+/// Where keys files are, beside the configurations.
+const KEYS: &str = "keys";
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages")
 }
 
 fn cases() -> BTreeSet<PathBuf> {
-    let files = fs::read_dir(directory()).unwrap();
-    let paths = files.map(|file| file.unwrap().path());
+    let files = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let paths = files(directory()).chain(files(directory().join(KEYS)));
     paths.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect()
 }
 
@@ -48,6 +51,12 @@ fn report(path: &Path) -> String {
     let name = path.file_name().unwrap().to_str().unwrap();
     let report = match std::str::from_utf8(&bytes) {
         Err(_) => config::not_utf8(&bytes, name).unwrap(),
+        Ok(text) if path.parent().is_some_and(|directory| directory.ends_with(KEYS)) => {
+            match config::keys::load(text, name, 1_800_000_000) {
+                Ok(loaded) => loaded.warnings,
+                Err(report) => report,
+            }
+        }
         Ok(text) => match config::load(text, name, &variable, &overrides(text)) {
             Ok(loaded) => loaded.warnings,
             Err(report) => report,
