@@ -5,39 +5,62 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use crate::config::{self, Loaded, Overrides};
+use crate::config::{self, Loaded, Overrides, Report};
 
 use super::terminal;
 
 /// Nobody writes more by hand; a mistaken path to a log or a device ends here.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Loads a file, or with no file the defaults. Problems are told here, on standard error; `None` means that
-/// there were some. Warnings are the caller's to tell.
-pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Option<Loaded> {
+/// Why there is no configuration.
+pub(super) enum Failure {
+    /// The file cannot be read.
+    Unreadable(String),
+    /// What is in it is wrong.
+    Wrong(Report),
+}
+
+impl Failure {
+    /// For a log: a line for each problem.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match self {
+            Failure::Unreadable(message) => vec![message.clone()],
+            Failure::Wrong(report) => report.lines(),
+        }
+    }
+}
+
+/// Loads a file, or with no file the defaults.
+pub(super) fn try_load(path: Option<&Path>, overrides: &Overrides) -> Result<Loaded, Failure> {
     let (name, bytes) = match path {
         None => ("command line".to_owned(), Vec::new()),
         Some(path) => match read(path) {
             Ok(bytes) => (path.display().to_string(), bytes),
             Err(error) => {
                 let message = format!("cannot read `{}`: {}", path.display(), reason(&error));
-                terminal::fail(&message, "");
-                return None;
+                return Err(Failure::Unreadable(message));
             }
         },
     };
-    let color = terminal::color_on_stderr();
     let loaded = match String::from_utf8(bytes) {
         Ok(text) => config::load(&text, &name, &variable, overrides),
-        Err(error) => Err(config::not_utf8(error.as_bytes(), &name)?),
+        Err(error) => match config::not_utf8(error.as_bytes(), &name) {
+            Some(report) => Err(report),
+            None => config::load("", &name, &variable, overrides),
+        },
     };
-    match loaded {
-        Ok(loaded) => Some(loaded),
-        Err(report) => {
-            terminal::to_stderr(&report.render(color));
-            None
-        }
+    loaded.map_err(Failure::Wrong)
+}
+
+/// As [`try_load`]; problems are told here, on standard error. `None` means that there were some. Warnings are the
+/// caller's to tell.
+pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Option<Loaded> {
+    match try_load(path, overrides) {
+        Ok(loaded) => return Some(loaded),
+        Err(Failure::Unreadable(message)) => terminal::fail(&message, ""),
+        Err(Failure::Wrong(report)) => terminal::to_stderr(&report.render(terminal::color_on_stderr())),
     }
+    None
 }
 
 /// A variable that is not Unicode could be part of no value, so it counts as not set.

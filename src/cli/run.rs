@@ -1,11 +1,13 @@
 //! `tollgate run`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::daemon;
+use crate::config::Overrides;
+use crate::daemon::{self, Load};
 
-use super::load::load;
+use super::load::{Failure, load, try_load};
 use super::options::Run;
 use super::{CONFIGURATION, USAGE, terminal};
 
@@ -23,8 +25,14 @@ pub(super) fn run(arguments: &Run) -> ExitCode {
     match load(arguments.config.as_deref(), &overrides) {
         Some(loaded) => {
             let warnings = loaded.warnings.lines();
-            daemon::run(Arc::new(loaded.model), arguments.workers.map(usize::from), &warnings)
+            let reload = arguments.config.clone().map(|path| again(path, overrides));
+            daemon::run(Arc::new(loaded.model), arguments.workers.map(usize::from), &warnings, reload)
         }
         None => ExitCode::from(CONFIGURATION),
     }
+}
+
+/// Reads the same file with the same options once more.
+fn again(path: PathBuf, overrides: Overrides) -> Load {
+    Box::new(move || try_load(Some(&path), &overrides).map_err(|failure: Failure| failure.lines()))
 }

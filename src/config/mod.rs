@@ -6,6 +6,7 @@
 //! what is wrong on the way is gathered into one [`Report`].
 
 mod address;
+pub mod diff;
 mod excerpt;
 mod fields;
 mod identity;

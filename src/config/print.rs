@@ -23,8 +23,12 @@ const COMMENT_COLUMN: usize = 44;
 
 /// The configuration as text.
 pub fn print(loaded: &Loaded) -> String {
-    let mut printer = Printer { out: String::new(), origins: &loaded.origins, table: String::new() };
-    let model = &loaded.model;
+    print_model(&loaded.model, &loaded.origins)
+}
+
+/// A model as text.
+pub(super) fn print_model(model: &Model, origins: &Origins) -> String {
+    let mut printer = Printer { out: String::new(), origins, table: String::new() };
     print_listen(&mut printer, model);
     print_upstream(&mut printer, model);
     print_telling(&mut printer, model);

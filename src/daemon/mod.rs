@@ -7,11 +7,14 @@ mod error;
 pub mod keys_file;
 mod limits;
 mod logging;
+mod reload;
 mod signals;
 mod worker_thread;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -21,6 +24,7 @@ use crate::config::model::{AccessSink, ListenAddress, Model};
 use crate::limit::buckets::Buckets;
 use crate::limit::carry::carry_over;
 use crate::limit::rules::Limits;
+use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::sink::{Lines, Output, Sink};
 use crate::upstream::connect::Destination;
@@ -28,14 +32,16 @@ use crate::upstream::connect::Destination;
 use self::bind::UnixName;
 pub use self::error::StartError;
 use self::limits::Tending;
-use self::signals::Signals;
+pub use self::reload::{Load, Reloaded};
+use self::signals::{Asked, Signals};
 use self::worker_thread::{Phase, WorkerThread};
 
 /// How long the end of the process waits for a record sink that stalls.
 const SINK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs until a signal ends it; `warnings` are told among the first events. Exit codes: 0 drained; 1 could not start, or the drain ran out of time.
-pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String]) -> ExitCode {
+/// Runs until a signal ends it; `warnings` are told among the first events, `load` reads the configuration again
+/// on SIGHUP. Exit codes: 0 drained; 1 could not start, or the drain ran out of time; 78 the keys file is wrong.
+pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String], load: Option<Load>) -> ExitCode {
     logging::init(&model.log);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -49,14 +55,20 @@ pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String]) -> Ex
             Ok(signals) => signals,
             Err(error) => return error::tell(&StartError::Threads(error)),
         };
-        let daemon = match Daemon::start(Arc::clone(&model), workers) {
+        let daemon = match Daemon::start(model, workers) {
             Ok(daemon) => daemon,
             Err(error) => return error::tell(&error),
         };
-        let signal = signals.end().await;
+        let signal = loop {
+            match signals.next().await {
+                Asked::End(signal) => break signal,
+                Asked::Reload => reload::reload(&daemon, load.as_ref()).await,
+            }
+        };
+        let drain_timeout = daemon.current.get().model.listen.drain_timeout;
         tracing::info!(signal, "asked to end");
         let drained = tokio::select! {
-            drained = daemon.drain(model.listen.drain_timeout) => drained,
+            drained = daemon.drain(drain_timeout) => drained,
             signal = signals.end() => {
                 tracing::warn!(signal, "ended at once");
                 daemon.abort();
@@ -77,6 +89,10 @@ pub struct Daemon {
     sink: Option<Sink>,
     names: Vec<UnixName>,
     tending: Tending,
+    current: Arc<Current>,
+    seats: Arc<Seats>,
+    clock: RefCell<Clock>,
+    failed_reloads: AtomicUsize,
 }
 
 impl Daemon {
@@ -101,7 +117,10 @@ impl Daemon {
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
         let seats = Seats::new(model.listen.max_connections);
         let max_keys = model.store.max_keys;
-        let shared = Shared { model, destination, keys, buckets: Arc::clone(&buckets), seats };
+        let upstream = destination.label.clone();
+        let taken_over = AtomicUsize::new(0);
+        let prepared = Prepared { model, destination, keys, buckets: Arc::clone(&buckets), taken_over };
+        let shared = Shared { current: Arc::new(Current::new(prepared)), seats };
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
@@ -116,12 +135,24 @@ impl Daemon {
             );
             threads.push(thread.map_err(StartError::Threads)?);
         }
-        let tending = Tending::start(buckets, max_keys, clock).map_err(StartError::Threads)?;
+        let tending = Tending::start(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
-        tracing::info!(workers, upstream = shared.destination.label, "ready");
-        Ok(Daemon { addresses: bound.addresses, phase, threads, sink, names: bound.names, tending })
+        tracing::info!(workers, upstream, "ready");
+        let Shared { current, seats } = shared;
+        Ok(Daemon {
+            addresses: bound.addresses,
+            phase,
+            threads,
+            sink,
+            names: bound.names,
+            tending,
+            current,
+            seats,
+            clock: RefCell::new(clock),
+            failed_reloads: AtomicUsize::new(0),
+        })
     }
 
     /// Where it listens; ports that were chosen by the kernel are filled in.

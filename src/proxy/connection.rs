@@ -52,8 +52,6 @@ pub struct Connection {
     pub wire: Rc<Wire>,
     /// The other end; `None` for a Unix socket.
     pub peer: Option<IpAddr>,
-    /// Whether its forwarded fields are believed.
-    pub peer_is_trusted: bool,
     /// How the peer reached us.
     pub scheme: Scheme,
     accepted: Tick,
@@ -67,7 +65,6 @@ impl Connection {
             worker: Rc::clone(worker),
             wire: Rc::new(Wire::new(snapshot.head_limits)),
             peer,
-            peer_is_trusted: peer.is_none_or(|peer| snapshot.model.listen.trusts(peer)),
             scheme: Scheme::Http,
             accepted: worker.clock.now(),
         })
@@ -129,9 +126,11 @@ pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
 
 /// Lets hyper serve until there is a reason to stop.
 async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (Stop, Socket) {
+    let snapshot = conn.worker.snapshot();
+    conn.wire.set_limits(snapshot.head_limits);
     let io = TokioIo::new(DownstreamIo::new(socket, Rc::clone(&conn.wire)));
     let mut driver = Driver {
-        http1: conn.worker.snapshot().http1.serve_connection(io, Handler(Rc::clone(conn))),
+        http1: snapshot.http1.serve_connection(io, Handler(Rc::clone(conn))),
         conn,
         alarm,
         waiting: Waiting::Nothing,

@@ -337,7 +337,7 @@ impl Drop for Exchange {
             duration_nanos: now.nanos_since(self.opened),
             connect_nanos: self.connect_nanos,
             response_head_nanos: self.response_head_nanos,
-            upstream: self.asked_upstream.then_some(&worker.pool.destination.label),
+            upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
             user_agent: headers.get(header::USER_AGENT),
             traceparent: headers.get(TRACEPARENT),
             amzn_trace_id: headers.get(X_AMZN_TRACE_ID),

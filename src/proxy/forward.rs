@@ -132,7 +132,7 @@ async fn converse(
     let idempotent = exchange.request.method.is_idempotent();
     let mut deadline = Alarm::new(&worker.alarms);
     let mut repeats_left = settings.retry_attempts;
-    let mut pooled = worker.pool.take(exchange.opened);
+    let mut pooled = snapshot.pool.take(exchange.opened);
     exchange.asked_upstream = true;
     let mut tries = 0;
     loop {
@@ -167,7 +167,8 @@ async fn connect(conn: &Connection, exchange: &mut Exchange) -> Result<UpstreamC
     let begun = worker.clock.now();
     let deadline = Alarm::new(&worker.alarms);
     deadline.set(begun + exchange.snapshot.model.upstream.connect_timeout);
-    let mut connecting = pin!(worker.pool.destination.connect());
+    let pool = Rc::clone(&exchange.snapshot.pool);
+    let mut connecting = pin!(pool.destination.connect());
     let socket = poll_fn(|cx| {
         within_total(exchange, cx, |cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(socket) => Poll::Ready(socket.map_err(UpstreamFault::Connect)),
@@ -202,7 +203,7 @@ fn respond(
         let (socket, inbox) = call.into_tunnel();
         Answered::Tunnel(TunnelEnds { socket, inbox })
     } else {
-        let pool = Rc::clone(&conn.worker.pool);
+        let pool = Rc::clone(&exchange.snapshot.pool);
         let clock = Rc::clone(&conn.worker.clock);
         Answered::Body(Answer::new(call, framing, keep_alive, pool, clock)?)
     };

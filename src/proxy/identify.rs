@@ -16,7 +16,8 @@ pub fn identify(exchange: &mut Exchange, conn: &Connection) {
     let snapshot = Rc::clone(&exchange.snapshot);
     let settings = &snapshot.model.request_id;
     let listen = &snapshot.model.listen;
-    let peer_is_trusted = conn.peer_is_trusted;
+    // Whoever can connect to a Unix socket is trusted.
+    let peer_is_trusted = conn.peer.is_none_or(|peer| listen.trusts(peer));
     let believed = match settings.inbound {
         InboundId::Always => true,
         InboundId::Trusted => peer_is_trusted,

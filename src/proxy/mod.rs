@@ -11,6 +11,7 @@ pub mod admit;
 pub mod body;
 pub mod caller;
 pub mod connection;
+pub mod current;
 pub mod downstream_io;
 pub mod exchange;
 pub mod forward;

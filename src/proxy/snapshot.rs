@@ -12,6 +12,9 @@ use crate::limit::buckets::Buckets;
 use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
+use crate::upstream::pool::Pool;
+
+use super::current::Prepared;
 
 /// What hyper may buffer of one connection and direction.
 const CONNECTION_BUFFER: usize = 128 * 1024;
@@ -26,6 +29,8 @@ pub struct Snapshot {
     /// The field of the request id. A copy of the worker's own: cloning the model's would have all workers count on
     /// one cache line.
     pub id_header: HeaderName,
+    /// Idle connections to the app.
+    pub pool: Rc<Pool>,
     /// Limits; a copy of the worker's own as well.
     pub limits: Limits,
     /// Their states, which all workers share.
@@ -41,8 +46,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Prepares a model.
-    pub fn new(model: Arc<Model>, buckets: Arc<Buckets>, keys: Option<Arc<Keys>>) -> Rc<Snapshot> {
+    /// Prepares a configuration for a worker; `before` is what it had.
+    pub fn new(prepared: &Prepared, before: Option<&Snapshot>) -> Rc<Snapshot> {
+        let model = Arc::clone(&prepared.model);
         let listen = &model.listen;
         let head_limits = HeadLimits {
             max_uri: listen.max_uri,
@@ -62,6 +68,20 @@ impl Snapshot {
         let shared = &model.request_id.header;
         let id_header = HeaderName::from_bytes(shared.as_str().as_bytes()).unwrap_or_else(|_| shared.clone());
         let limits = model.limits.own_copy();
-        Rc::new(Snapshot { keys, model, limits, buckets, id_header, head_limits, reply_shape, http1 })
+        let idle_timeout = model.upstream.idle_timeout;
+        let pool = match before.map(|before| &before.pool) {
+            Some(pool) if pool.destination == prepared.destination => {
+                pool.set_idle_timeout(idle_timeout);
+                Rc::clone(pool)
+            }
+            old => {
+                if let Some(old) = old {
+                    old.retire();
+                }
+                Rc::new(Pool::new(prepared.destination.clone(), idle_timeout))
+            }
+        };
+        let (keys, buckets) = (prepared.keys.clone(), Arc::clone(&prepared.buckets));
+        Rc::new(Snapshot { pool, keys, model, limits, buckets, id_header, head_limits, reply_shape, http1 })
     }
 }

@@ -56,7 +56,7 @@ enum Expect {
 
 /// What the socket's wrapper, the service and the connection's driver tell one another.
 pub struct Wire {
-    limits: HeadLimits,
+    limits: Cell<HeadLimits>,
     pub(super) phase: Cell<Phase>,
     expect: RefCell<Expect>,
     /// Read and not yet given to hyper. Its first `checked` bytes are checked.
@@ -75,10 +75,15 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// How large heads may be from now on.
+    pub fn set_limits(&self, limits: HeadLimits) {
+        self.limits.set(limits);
+    }
+
     /// Of a new connection.
     pub fn new(limits: HeadLimits) -> Wire {
         Wire {
-            limits,
+            limits: Cell::new(limits),
             phase: Cell::new(Phase::Idle),
             expect: RefCell::new(Expect::Head(HeadScan::new())),
             waiting: RefCell::new(BytesMut::new()),
@@ -252,7 +257,7 @@ impl Wire {
         while at < bytes.len() {
             match &mut *expect {
                 Expect::Head(_) if at > 0 || self.phase.get() != Phase::Idle => break,
-                Expect::Head(scan) => match scan.advance(bytes, &self.limits) {
+                Expect::Head(scan) => match scan.advance(bytes, &self.limits.get()) {
                     Ok(None) => break,
                     Ok(Some(head)) => {
                         at = head.len;

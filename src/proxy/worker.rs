@@ -11,17 +11,14 @@ use bytes::BytesMut;
 
 use crate::alarms::{Alarms, SWEEP_EVERY};
 use crate::clock::Clock;
-use crate::config::model::{IdFormat, Model};
-use crate::identity::Keys;
-use crate::limit::buckets::Buckets;
+use crate::config::model::IdFormat;
 use crate::limit::state::Now;
 use crate::message::request_id::RequestId;
 use crate::telemetry::access_line::AccessLine;
 use crate::telemetry::record::Record;
 use crate::telemetry::sink::Lines;
-use crate::upstream::connect::Destination;
-use crate::upstream::pool::Pool;
 
+use super::current::Current;
 use super::snapshot::Snapshot;
 
 /// How long a line may wait in a worker's buffer.
@@ -36,11 +33,11 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// The worker's deadlines.
     pub alarms: Rc<Alarms>,
-    /// Idle connections to the app.
-    pub pool: Rc<Pool>,
     /// Where request heads are written.
     pub scratch: RefCell<BytesMut>,
-    snapshot: Rc<Snapshot>,
+    snapshot: RefCell<Rc<Snapshot>>,
+    current: Arc<Current>,
+    generation: Cell<u64>,
     lines: RefCell<(AccessLine, Lines)>,
     random: RefCell<fastrand::Rng>,
     id_room: RefCell<BytesMut>,
@@ -55,14 +52,8 @@ pub struct Worker {
 /// What all workers have in common.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// The configuration.
-    pub model: Arc<Model>,
-    /// The app.
-    pub destination: Destination,
-    /// The API keys that are known, if there is a keys file.
-    pub keys: Option<Arc<Keys>>,
-    /// The states of limits.
-    pub buckets: Arc<Buckets>,
+    /// What they serve by.
+    pub current: Arc<Current>,
     /// Room for connections.
     pub seats: Arc<Seats>,
 }
@@ -71,13 +62,22 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Seats {
     taken: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 impl Seats {
     /// Room for `max` connections.
     pub fn new(max: usize) -> Arc<Seats> {
-        Arc::new(Seats { taken: AtomicUsize::new(0), max })
+        Arc::new(Seats { taken: AtomicUsize::new(0), max: AtomicUsize::new(max) })
+    }
+
+    /// Room for so many from now on; those that are seated stay.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
     }
 }
 
@@ -95,14 +95,17 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
-        let Shared { model, destination, keys, buckets, seats } = shared;
+        let Shared { current, seats } = shared;
+        let prepared = current.get();
         let clock = Rc::new(clock);
-        Rc::new(Worker {
+        let worker = Rc::new(Worker {
             alarms: Alarms::new(Rc::clone(&clock)),
             clock,
-            pool: Rc::new(Pool::new(destination, model.upstream.idle_timeout)),
             scratch: RefCell::new(BytesMut::new()),
-            snapshot: Snapshot::new(Arc::clone(&model), buckets, keys),
+            snapshot: RefCell::new(Snapshot::new(&prepared, None)),
+            current,
+            // Looked at again at once: it may have been swapped meanwhile.
+            generation: Cell::new(u64::MAX),
             lines: RefCell::new((AccessLine::default(), lines)),
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
@@ -111,23 +114,35 @@ impl Worker {
             connections: Cell::new(0),
             draining: Cell::new(false),
             aborting: Cell::new(false),
-        })
+        });
+        worker.take_over();
+        worker
     }
 
     /// The configuration for one exchange.
     pub fn snapshot(&self) -> Rc<Snapshot> {
-        Rc::clone(&self.snapshot)
+        self.take_over();
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// Takes a swapped configuration over.
+    fn take_over(&self) {
+        let Some((generation, prepared)) = self.current.newer_than(self.generation.get()) else { return };
+        self.generation.set(generation);
+        let snapshot = Snapshot::new(&prepared, Some(&self.snapshot.borrow()));
+        self.snapshot.replace(snapshot);
+        prepared.taken_over.fetch_add(1, Ordering::Release);
     }
 
     /// Whether one more connection could be served.
     pub fn has_seat(&self) -> bool {
-        self.seats.taken.load(Ordering::Relaxed) < self.seats.max
+        self.seats.taken.load(Ordering::Relaxed) < self.seats.max()
     }
 
     /// A place for one more connection, if there is one.
     pub fn take_seat(self: &Rc<Worker>) -> Option<Seat> {
         let taken = self.seats.taken.fetch_add(1, Ordering::Relaxed);
-        if taken >= self.seats.max {
+        if taken >= self.seats.max() {
             self.seats.taken.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -199,6 +214,7 @@ impl Worker {
         let mut last_quiet = last_flush;
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
+            self.take_over();
             self.alarms.sweep();
             let now = self.clock.recent();
             if last_flush + FLUSH_EVERY <= now {
@@ -208,7 +224,7 @@ impl Worker {
             if last_quiet + QUIET_SWEEP_EVERY <= now {
                 last_quiet = now;
                 self.clock.reanchor();
-                self.pool.sweep(now);
+                self.snapshot.borrow().pool.sweep(now);
             }
         }
     }

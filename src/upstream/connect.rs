@@ -15,14 +15,14 @@ const FIRST_BACKLOG_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_BACKLOG_WAIT: Duration = Duration::from_millis(50);
 
 /// Where the app listens, resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// As in records and messages.
     pub label: String,
     place: Place,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Tcp(Vec<SocketAddr>),
     Unix(PathBuf),

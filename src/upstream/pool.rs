@@ -3,7 +3,7 @@
 //! Invariant: a connection taken out was idle for less than `idle_timeout`, and neither closed nor spoken on by the
 //! app, as far as the runtime knew at that moment.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -44,21 +44,38 @@ impl Connection {
 pub struct Pool {
     /// Where the app is.
     pub destination: Destination,
-    idle_timeout: Duration,
+    idle_timeout: Cell<Duration>,
+    retired: Cell<bool>,
     idle: RefCell<Vec<(Tick, Connection)>>,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(destination: Destination, idle_timeout: Duration) -> Pool {
-        Pool { destination, idle_timeout, idle: RefCell::new(Vec::new()) }
+        Pool {
+            destination,
+            idle_timeout: Cell::new(idle_timeout),
+            retired: Cell::new(false),
+            idle: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// How long a connection may be idle from now on.
+    pub fn set_idle_timeout(&self, idle_timeout: Duration) {
+        self.idle_timeout.set(idle_timeout);
+    }
+
+    /// Closes what is idle, and what comes back from now on: the app is elsewhere.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
     }
 
     /// The connection that was used last, if it is still good.
     pub fn take(&self, now: Tick) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some((since, mut connection)) = idle.pop() {
-            if since + self.idle_timeout <= now {
+            if since + self.idle_timeout.get() <= now {
                 // All others have been idle for longer.
                 idle.clear();
                 return None;
@@ -73,6 +90,9 @@ impl Pool {
     /// Puts a connection back after an exchange that ended in step.
     pub fn put(&self, mut connection: Connection, now: Tick) {
         debug_assert!(connection.inbox.is_empty());
+        if self.retired.get() {
+            return;
+        }
         if connection.inbox.capacity() > MAX_IDLE_BUFFER {
             connection.inbox = BytesMut::new();
         }
@@ -82,7 +102,7 @@ impl Pool {
     /// Closes what has been idle for too long.
     pub fn sweep(&self, now: Tick) {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.partition_point(|(since, _)| *since + self.idle_timeout <= now);
+        let kept = idle.partition_point(|(since, _)| *since + self.idle_timeout.get() <= now);
         idle.drain(..kept);
     }
 }

@@ -98,7 +98,7 @@ impl Setup {
         command.args(["--workers", &self.workers.to_string()]);
         command.env_remove("RUST_LOG").current_dir(self.scratch.path());
         let process = Process::start("tollgate", command);
-        Tollgate { process, addresses: Vec::new(), _scratch: self.scratch }
+        Tollgate { process, addresses: Vec::new(), config, scratch: self.scratch }
     }
 
     /// Starts it and waits until it is ready.
@@ -115,7 +115,8 @@ pub struct Tollgate {
     /// The process.
     pub process: Process,
     addresses: Vec<String>,
-    _scratch: Scratch,
+    config: PathBuf,
+    scratch: Scratch,
 }
 
 impl Tollgate {
@@ -207,6 +208,43 @@ impl Tollgate {
         while Socket::connect(self.address()).is_ok() {
             assert!(Instant::now() < deadline, "the listener is still open");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The configuration's text.
+    pub fn config_text(&self) -> String {
+        std::fs::read_to_string(&self.config).unwrap()
+    }
+
+    /// Replaces the configuration, sends SIGHUP, and waits until it was taken over or refused; the events since.
+    pub fn reload(&self, text: &str) -> Vec<Value> {
+        self.rewrite(text);
+        self.hang_up()
+    }
+
+    /// Replaces the configuration as a whole, as editors and deployments do.
+    pub fn rewrite(&self, text: &str) {
+        let new = self.scratch.file("tollgate.toml.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &self.config).unwrap();
+    }
+
+    /// Sends SIGHUP, and waits until the configuration was taken over or refused; the events since.
+    pub fn hang_up(&self) -> Vec<Value> {
+        let before = self.events().len();
+        self.process.signal(Signal::HUP);
+        let is_end = |event: &Value| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message == "reloaded" || message.starts_with("reload failed") || message.starts_with("SIGHUP")
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let events = self.events().split_off(before);
+            if events.iter().any(is_end) {
+                return events;
+            }
+            assert!(Instant::now() < deadline, "no end of the reload:\n{}", self.process.said());
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

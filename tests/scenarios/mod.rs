@@ -17,6 +17,7 @@ mod local_replies;
 mod pool;
 mod rate_limits;
 mod record;
+mod reload;
 mod request_id;
 mod routes;
 mod startup;

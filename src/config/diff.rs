@@ -1,0 +1,134 @@
+//! What a new configuration changes, key by key.
+//!
+//! Compared is what `print` writes, so that no key can be forgotten. Routes are told by their names, not their
+//! places.
+
+use std::collections::BTreeMap;
+
+use super::model::Model;
+use super::origin::Origins;
+use super::print::print_model;
+
+/// Keys that are read at start only, and why.
+const AT_START: [(&str, &str); 6] = [
+    ("listen.address", "listeners are opened at start"),
+    ("log.access", "the sink of records is opened at start"),
+    ("log.format", "the form of events is chosen at start"),
+    ("store.snapshot", "the snapshot is read at start"),
+    ("store.interval", "the snapshot's thread is begun at start"),
+    ("store.max_keys", "the table is made at start"),
+];
+
+/// A key whose value is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Dotted: `listen.max_body`, `routes.query.limits`.
+    pub key: String,
+    /// As the configuration in force has it; `None` if it has not.
+    pub from: Option<String>,
+    /// As the new one has it; `None` if it has not.
+    pub to: Option<String>,
+}
+
+impl Change {
+    /// Why it cannot be changed while the process runs, if it cannot.
+    pub fn needs_restart(&self) -> Option<&'static str> {
+        let found = AT_START.iter().find(|(key, _)| *key == self.key);
+        found.map(|(_, reason)| *reason)
+    }
+}
+
+/// What `new` changes of `old`, in the order of keys.
+pub fn changes(old: &Model, new: &Model) -> Vec<Change> {
+    let (old, new) = (values(old), values(new));
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |key: &String| {
+        let (from, to) = (old.get(key), new.get(key));
+        (from != to).then(|| Change { key: key.clone(), from: from.cloned(), to: to.cloned() })
+    };
+    keys.into_iter().filter_map(change).collect()
+}
+
+fn values(model: &Model) -> BTreeMap<String, String> {
+    let text = print_model(model, &Origins::default());
+    let mut values = BTreeMap::new();
+    let mut table = String::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_end_matches(']').trim_start_matches('[').to_owned();
+            continue;
+        }
+        let Some((key, value)) = line.split_once(" = ") else { continue };
+        if key.starts_with('#') {
+            continue;
+        }
+        let value = value.rsplit_once("  # ").map_or(value, |(value, _)| value).trim_end();
+        if table == "routes" && key == "name" {
+            table = format!("routes.{}", value.trim_matches('"'));
+            continue;
+        }
+        values.insert(format!("{table}.{key}"), value.to_owned());
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, load};
+
+    fn model(text: &str) -> Model {
+        let text = format!("[upstream]\naddress = \"app:8000\"\n{text}");
+        load(&text, "file", &|_| None, &Overrides::default()).unwrap().model
+    }
+
+    fn told(old: &str, new: &str) -> Vec<String> {
+        let told = |change: &Change| {
+            let side = |value: &Option<String>| value.clone().unwrap_or("-".to_owned());
+            format!("{} {} > {}", change.key, side(&change.from), side(&change.to))
+        };
+        changes(&model(old), &model(new)).iter().map(told).collect()
+    }
+
+    #[test]
+    fn the_same_configuration_changes_nothing() {
+        let text =
+            "[limits.a]\nrate = \"5/minute\"\n[[routes]]\nname = \"a\"\nmatch = \"/*\"\nlimits = \"a\"\n";
+        assert_eq!(told(text, text), Vec::<String>::new());
+        assert_eq!(told("", "[listen]\nmax_headers = 90\n"), Vec::<String>::new(), "a default written out");
+    }
+
+    #[test]
+    fn changed_keys_are_told_with_both_values() {
+        assert_eq!(
+            told("", "[listen]\nmax_headers = 80\nheader_timeout = \"1s\"\n"),
+            ["listen.header_timeout \"10s\" > \"1s\"", "listen.max_headers 90 > 80"]
+        );
+    }
+
+    #[test]
+    fn routes_are_told_by_their_names() {
+        let a = "[[routes]]\nname = \"a\"\nmatch = \"/a\"\n";
+        let b = "[[routes]]\nname = \"b\"\nmatch = \"/b\"\n";
+        assert_eq!(told(&format!("{a}{b}"), &format!("{b}{a}")), Vec::<String>::new());
+        let longer = a.replace("/a\"", "/a/*\"");
+        assert_eq!(told(&format!("{a}{b}"), &format!("{longer}{b}")), ["routes.a.match \"/a\" > \"/a/*\""]);
+        assert!(told(a, &format!("{a}{b}")).iter().any(|change| change.starts_with("routes.b.match - >")));
+    }
+
+    #[test]
+    fn what_is_read_at_start_only_says_why() {
+        let changed =
+            changes(&model(""), &model("[listen]\naddress = \"127.0.0.1:1\"\nmax_uri = \"1KiB\"\n"));
+        let reasons: Vec<bool> = changed.iter().map(|change| change.needs_restart().is_some()).collect();
+        assert_eq!(reasons, [true, false]);
+    }
+
+    #[test]
+    fn every_key_that_is_read_at_start_only_exists() {
+        for (key, reason) in AT_START {
+            assert!(crate::config::keys().contains(key), "{key}");
+            assert!(!reason.is_empty(), "{key}");
+        }
+    }
+}
