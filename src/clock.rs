@@ -6,7 +6,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Nanoseconds since the clock's start.
+/// Ticks begin with this much of a past, 50 years: what an earlier process did has its place before the start.
+const PAST_NANOS: u64 = 50 * 365 * 86_400 * 1_000_000_000;
+
+/// Nanoseconds on a clock that runs evenly; only differences mean something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u64);
 
@@ -32,7 +35,8 @@ impl std::ops::Add<Duration> for Tick {
 #[derive(Debug, Clone)]
 pub struct Clock {
     origin: Instant,
-    unix_nanos_at_origin: Cell<u64>,
+    /// Of tick 0; before 1970 it wraps around, and back again when a tick is added.
+    unix_nanos_at_zero: Cell<u64>,
     recent: Cell<Tick>,
 }
 
@@ -40,7 +44,7 @@ impl Clock {
     /// A clock that starts now.
     pub fn start() -> Clock {
         let clock =
-            Clock { origin: Instant::now(), unix_nanos_at_origin: Cell::new(0), recent: Cell::new(Tick(0)) };
+            Clock { origin: Instant::now(), unix_nanos_at_zero: Cell::new(0), recent: Cell::new(Tick(0)) };
         clock.reanchor();
         clock
     }
@@ -52,7 +56,9 @@ impl Clock {
 
     /// Reads the time.
     pub fn now(&self) -> Tick {
-        let tick = Tick(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let tick = Tick(
+            PAST_NANOS.saturating_add(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+        );
         self.recent.set(tick);
         tick
     }
@@ -64,13 +70,13 @@ impl Clock {
 
     /// Nanoseconds since 1970 at a tick.
     pub fn unix_nanos(&self, tick: Tick) -> u64 {
-        self.unix_nanos_at_origin.get().saturating_add(tick.0)
+        self.unix_nanos_at_zero.get().wrapping_add(tick.0)
     }
 
     /// Takes over corrections of the system's clock.
     pub fn reanchor(&self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_nanos = u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX);
-        self.unix_nanos_at_origin.set(unix_nanos.saturating_sub(self.now().0));
+        self.unix_nanos_at_zero.set(unix_nanos.wrapping_sub(self.now().0));
     }
 }

@@ -17,6 +17,7 @@ pub mod telemetry;
 
 pub mod alarms;
 pub mod socket;
+pub mod store;
 pub mod upstream;
 
 pub mod proxy;

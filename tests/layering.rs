@@ -92,8 +92,16 @@ const ALL: &[&str] = &[
 ];
 
 /// Modules, or files of one, that compute and do nothing else: values are arguments.
-const PURE: &[&str] =
-    &["limit", "message", "identity", "config", "telemetry/record", "telemetry/access_line"];
+const PURE: &[&str] = &[
+    "limit",
+    "message",
+    "identity",
+    "config",
+    "telemetry/record",
+    "telemetry/access_line",
+    "store/encoding",
+    "store/wire",
+];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] = &[

@@ -9,6 +9,7 @@ mod limits;
 mod logging;
 mod reload;
 mod signals;
+mod snapshots;
 mod worker_thread;
 
 use std::cell::RefCell;
@@ -21,9 +22,6 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::model::{AccessSink, ListenAddress, Model};
-use crate::limit::buckets::Buckets;
-use crate::limit::carry::carry_over;
-use crate::limit::rules::Limits;
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::sink::{Lines, Output, Sink};
@@ -34,6 +32,7 @@ pub use self::error::StartError;
 use self::limits::Tending;
 pub use self::reload::{Load, Reloaded};
 use self::signals::{Asked, Signals};
+use self::snapshots::Snapshots;
 use self::worker_thread::{Phase, WorkerThread};
 
 /// How long the end of the process waits for a record sink that stalls.
@@ -89,6 +88,7 @@ pub struct Daemon {
     sink: Option<Sink>,
     names: Vec<UnixName>,
     tending: Tending,
+    snapshots: Option<Snapshots>,
     current: Arc<Current>,
     seats: Arc<Seats>,
     clock: RefCell<Clock>,
@@ -110,8 +110,9 @@ impl Daemon {
             .map_err(|(path, error)| StartError::Keys(path, error))?
             .map(Arc::new);
         let seed = limits::fresh_seed().map_err(|error| StartError::Threads(error.into()))?;
-        let buckets = Arc::new(Buckets::new(seed, model.store.max_keys));
-        carry_over(&Limits::default(), &mut model.limits);
+        let store = model.store.clone();
+        let buckets = snapshots::restore(&store, &mut model.limits, seed, limits::now(&clock));
+        let buckets = Arc::new(buckets);
         let model = Arc::new(model);
         let sink = open_sink(&model.log.access)?;
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
@@ -136,6 +137,8 @@ impl Daemon {
             threads.push(thread.map_err(StartError::Threads)?);
         }
         let tending = Tending::start(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
+        let snapshots = Snapshots::start(&store, Arc::clone(&shared.current), clock.sibling())
+            .map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
@@ -148,6 +151,7 @@ impl Daemon {
             sink,
             names: bound.names,
             tending,
+            snapshots,
             current,
             seats,
             clock: RefCell::new(clock),
@@ -196,6 +200,8 @@ impl Daemon {
         }
         drop(self.names);
         drop(self.tending);
+        // The last one, with all that was spent.
+        drop(self.snapshots);
         if let Some(sink) = self.sink {
             sink.close(SINK_PATIENCE);
         }

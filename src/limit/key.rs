@@ -67,6 +67,16 @@ impl Digest {
 }
 
 impl Key {
+    /// As two words, for a file.
+    pub fn words(self) -> [u64; 2] {
+        self.0
+    }
+
+    /// From [`Key::words`].
+    pub fn from_words(words: [u64; 2]) -> Key {
+        Key(words)
+    }
+
     /// The meter's mark; 0 for a key that is none.
     pub fn tag(self) -> Tag {
         (self.0[1] & TAG_BITS) as Tag

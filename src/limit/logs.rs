@@ -86,6 +86,11 @@ impl Logs {
         result
     }
 
+    /// Puts a log back that another process had.
+    pub fn restore(&self, key: Key, log: Log, window: &SlidingWindow, now: Tick) {
+        self.change(key, window, now, |place| *place = log);
+    }
+
     /// Keeps only the logs `keep` says so of.
     pub fn retain(&self, mut keep: impl FnMut(Key) -> bool) {
         for shard in &self.shards {

@@ -68,6 +68,18 @@ impl Table {
         Ok(state)
     }
 
+    /// Puts a state back that another process had; one that is there stays. A key without a tag is none.
+    pub fn restore(&self, key: Key, state: u64, now: Now) {
+        let mut shard = self.write(key);
+        if key.tag() != 0
+            && shard.find(key).is_none()
+            && !is_as_good_as_new(state, now)
+            && shard.insert(key, state, now, self.max_in_shard)
+        {
+            self.forced.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Changes the state of a key that has one.
     pub fn change(&self, key: Key, step: impl Fn(u64) -> u64) {
         if let Some(state) = self.read(key).find(key) {

@@ -20,6 +20,7 @@ mod record;
 mod reload;
 mod request_id;
 mod routes;
+mod snapshot;
 mod startup;
 mod streaming;
 mod timeouts;
