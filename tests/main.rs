@@ -8,6 +8,7 @@ mod command_line;
 mod config_files;
 mod documents;
 mod harness;
+mod keys;
 mod layering;
 mod messages;
 mod notation;

@@ -5,6 +5,7 @@
 
 mod check;
 mod explain;
+mod keys;
 mod load;
 mod man;
 mod options;
@@ -36,6 +37,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Keys(command) => keys::keys(&command),
         Command::Check(arguments) => check::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -40,6 +40,9 @@ pub(super) enum Command {
     ///
     /// Told for a tollgate that has just started: every bucket is full.
     Explain(Explain),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
     /// Write a completion script to standard output
     Completions {
         /// The shell it is for
@@ -73,6 +76,55 @@ pub(super) struct Check {
     pub(super) print: bool,
     #[command(flatten)]
     pub(super) overrides: Overriding,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make a random key, print it once, and write its digest into the keys file
+    Add(AddKey),
+    /// Show whose the keys are
+    List(ListKeys),
+    /// Remove a key, or all keys of a user
+    Revoke(RevokeKey),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddKey {
+    /// The keys file; made with mode 0600 if it is not there
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Who holds the key
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: String,
+    /// The tier of limits the user has
+    #[arg(long, value_name = "NAME")]
+    pub(super) tier: Option<String>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// The last day in UTC, 2027-01-31, or a time, 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "DATE")]
+    pub(super) expires: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListKeys {
+    /// The keys file
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RevokeKey {
+    /// The keys file
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// First digits of the key's digest, as `list` shows them; at least 8
+    #[arg(required_unless_present = "user", conflicts_with = "user")]
+    pub(super) digits: Option<String>,
+    /// All keys of this user
+    #[arg(long, value_name = "NAME")]
+    pub(super) user: Option<String>,
 }
 
 #[derive(Debug, Args)]

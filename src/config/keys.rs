@@ -13,6 +13,7 @@ use toml::de::DeTable;
 
 use crate::identity::{Holder, KeyDigest, Keys};
 
+use super::print::quote;
 use super::reader::Reader;
 use super::report::{Place, Report, Severity, shown};
 use super::routes::is_name;
@@ -27,6 +28,8 @@ const MAX_NOTE: usize = 1024;
 pub struct LoadedKeys {
     /// The keys.
     pub keys: Keys,
+    /// Where each key's entry begins, in the order of the file.
+    pub headers: Vec<(KeyDigest, usize)>,
     /// What is legal but of no use; may be empty.
     pub warnings: Report,
 }
@@ -42,15 +45,18 @@ pub fn load(text: &str, file: &str, unix_seconds: u64) -> Result<LoadedKeys, Rep
     let mut reader = Reader::new(text, &no_variables);
     let mut keys = Keys::default();
     let mut places = HashMap::new();
+    let mut headers = Vec::new();
     let entries = reader.list(root.get_ref(), "keys", "a key");
     for (index, (entry, header)) in entries.into_iter().enumerate() {
-        read(&mut reader, index, entry, &header, unix_seconds, &mut keys, &mut places);
+        read(&mut reader, index, entry, &header, unix_seconds, &mut keys, &mut places)
+            .into_iter()
+            .for_each(|digest| headers.push((digest, header.start)));
     }
     reader.refuse_unknown(root.get_ref(), &["keys"], "");
     let mut findings = reader.findings;
     findings.extend(syntax.findings);
     let report = Report::new(file, text, findings);
-    if report.errors() > 0 { Err(report) } else { Ok(LoadedKeys { keys, warnings: report }) }
+    if report.errors() > 0 { Err(report) } else { Ok(LoadedKeys { keys, headers, warnings: report }) }
 }
 
 fn read<'d>(
@@ -61,7 +67,7 @@ fn read<'d>(
     unix_seconds: u64,
     keys: &mut Keys,
     places: &mut HashMap<KeyDigest, Range<usize>>,
-) {
+) -> Option<KeyDigest> {
     let mut table = Table::new(reader, format!("keys.{index}"), "keys", Some(entry));
     let digest = digest(&mut table, header);
     let user = user(&mut table, header);
@@ -75,11 +81,13 @@ fn read<'d>(
             let message = "this key is there twice".to_owned();
             let help = "remove one of them: a key has one user".to_owned();
             reader.find(Severity::Error, Place::Bytes(span), message, help, note);
-            return;
+            return None;
         }
         places.insert(digest, span);
         keys.insert(digest, Holder { user: user.unwrap_or_default(), tier, note, expires_unix_seconds });
+        return Some(digest);
     }
+    None
 }
 
 fn digest(table: &mut Table<'_, '_>, header: &Range<usize>) -> Option<(KeyDigest, Range<usize>)> {
@@ -163,4 +171,112 @@ pub fn parse_expiry(text: &str) -> Option<u64> {
         _ => text.parse::<Timestamp>().ok()?,
     };
     u64::try_from(instant.as_second()).ok()
+}
+
+/// [`parse_expiry`] backwards, as a time.
+pub fn expiry_text(unix_seconds: u64) -> String {
+    let instant = i64::try_from(unix_seconds).ok().and_then(|second| Timestamp::from_second(second).ok());
+    instant.unwrap_or(Timestamp::MAX).to_string()
+}
+
+/// A file's text with one more key at its end.
+pub fn with_entry(text: &str, digest: &KeyDigest, holder: &Holder) -> String {
+    let mut text = text.to_owned();
+    if !text.is_empty() {
+        text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
+    }
+    text.push_str(&format!("[[keys]]\nsha256 = \"{}\"\nuser = {}\n", digest.to_hex(), quote(&holder.user)));
+    let expires = holder.expires_unix_seconds.map(expiry_text);
+    let tier = holder.tier.as_deref();
+    for (key, value) in [("tier", tier), ("note", holder.note.as_deref()), ("expires", expires.as_deref())] {
+        if let Some(value) = value {
+            text.push_str(&format!("{key} = {}\n", quote(value)));
+        }
+    }
+    text
+}
+
+/// A file's text without these keys; `None` if one of them is not a `[[keys]]` of its own. Comments right above an
+/// entry go with it.
+pub fn without_entries(text: &str, headers: &[(KeyDigest, usize)], gone: &[KeyDigest]) -> Option<String> {
+    let begin = |header: usize| {
+        let mut begin = text[..header].rfind('\n').map_or(0, |at| at + 1);
+        while begin > 0 {
+            let above = text[..begin - 1].rfind('\n').map_or(0, |at| at + 1);
+            if !text[above..begin].trim_start().starts_with('#') {
+                break;
+            }
+            begin = above;
+        }
+        begin
+    };
+    let mut kept = String::with_capacity(text.len());
+    let mut from = 0;
+    for (at, (digest, header)) in headers.iter().enumerate() {
+        if !text[*header..].starts_with("[[") {
+            return None;
+        }
+        if gone.contains(digest) {
+            kept.push_str(&text[from..begin(*header)]);
+            from = headers.get(at + 1).map_or(text.len(), |(_, next)| begin(*next));
+        }
+    }
+    kept.push_str(&text[from..]);
+    Some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(user: &str) -> Holder {
+        let note = Some("a \"quoted\" ${NOTE}\n".to_owned());
+        Holder {
+            user: user.into(),
+            tier: Some("pro".into()),
+            note,
+            expires_unix_seconds: Some(1_900_000_000),
+        }
+    }
+
+    #[test]
+    fn what_is_added_is_read_back() {
+        let mut text = "# ours\n".to_owned();
+        for user in ["ann", "b$n", "c\u{7f}t"] {
+            text = with_entry(&text, &KeyDigest::of(user.as_bytes()), &holder(user));
+        }
+        let loaded = load(&text, "keys", 0).unwrap_or_else(|report| panic!("{}", report.render(false)));
+        for user in ["ann", "b$n", "c\u{7f}t"] {
+            let found = loaded.keys.find(&KeyDigest::of(user.as_bytes()), 0);
+            assert_eq!(found, crate::identity::Found::Known(&holder(user)));
+        }
+    }
+
+    #[test]
+    fn what_is_removed_leaves_the_rest_as_it_was() {
+        let entry = |user: &str| with_entry("", &KeyDigest::of(user.as_bytes()), &holder(user));
+        let text = format!(
+            "# head\n\n# ann's\n{}\n# ben's\n{}\n{}# tail\n",
+            entry("ann"),
+            entry("ben"),
+            entry("cat")
+        );
+        let loaded = load(&text, "keys", 0).unwrap();
+        let gone = [KeyDigest::of(b"ben")];
+        let kept = without_entries(&text, &loaded.headers, &gone).unwrap();
+        assert_eq!(kept, format!("# head\n\n# ann's\n{}\n{}# tail\n", entry("ann"), entry("cat")));
+        let inline = format!("keys = [{{ sha256 = \"{}\", user = \"x\" }}]\n", KeyDigest::of(b"x").to_hex());
+        let loaded = load(&inline, "keys", 0).unwrap();
+        assert_eq!(without_entries(&inline, &loaded.headers, &[KeyDigest::of(b"x")]), None);
+    }
+
+    #[test]
+    fn a_date_ends_with_its_day() {
+        assert_eq!(parse_expiry("2027-01-31"), parse_expiry("2027-02-01T00:00:00Z"));
+        assert_eq!(parse_expiry("2027-01-31T12:00:00+02:00"), parse_expiry("2027-01-31T10:00:00Z"));
+        assert_eq!(parse_expiry(&expiry_text(1_900_000_000)), Some(1_900_000_000));
+        for wrong in ["", "2027-02-30", "tomorrow", "2027-01-31 12:00", "1969-01-01"] {
+            assert_eq!(parse_expiry(wrong), None, "{wrong:?}");
+        }
+    }
 }

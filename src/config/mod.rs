@@ -42,6 +42,7 @@ pub use print::print;
 use reader::Reader;
 use report::{Finding, Place, Severity};
 pub use report::{MAX_SHOWN, Report};
+pub use routes::is_name;
 
 /// What the command line sets; it goes before the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -113,7 +113,7 @@ fn name(
 }
 
 /// Whether it can stand in a record, a metric and a header without quotes.
-pub(crate) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
