@@ -26,7 +26,7 @@ use tokio::task::LocalSet;
 use contenders::Contender;
 use machine::Cores;
 use origin::Origin;
-use plan::{Asked, Kind, Name, Plan};
+use plan::{Asked, Kind, Plan};
 use trouble::{Fallible, Trouble};
 
 fn main() -> ExitCode {
@@ -77,9 +77,6 @@ async fn compare(plan: &Plan, cores: Cores, directory: &Path) -> Fallible<()> {
         plan.rounds,
         plan.measured.as_secs_f64()
     ))?;
-    if plan.contenders.contains(&Name::Tollgate) {
-        say(&format!("{}\n", contenders::CAVEAT))?;
-    }
     let origin = Origin::start().await?;
     let mut contenders = Vec::new();
     for name in &plan.contenders {

@@ -31,7 +31,7 @@ pub(crate) struct Origin {
 }
 
 struct State {
-    answers: [Vec<u8>; 3],
+    answers: [Vec<u8>; AnswerSize::ALL.len()],
     inspected_head: RefCell<Option<String>>,
 }
 

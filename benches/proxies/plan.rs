@@ -60,14 +60,21 @@ pub(crate) enum AnswerSize {
     Small,
     Medium,
     Large,
+    /// As small, where tollgate has no limit.
+    Unlimited,
+    /// As small, where tollgate has three limits and tells of them.
+    Limited,
+    /// The limit is used up: what comes back is a refusal.
+    Refused,
 }
 
 impl AnswerSize {
-    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Small, Self::Medium, Self::Large, Self::Unlimited, Self::Limited, Self::Refused];
 
     pub(crate) fn bytes(self) -> usize {
         match self {
-            Self::Small => 200,
+            Self::Small | Self::Unlimited | Self::Limited | Self::Refused => 200,
             Self::Medium => 16 * 1024,
             Self::Large => 1024 * 1024,
         }
@@ -78,6 +85,9 @@ impl AnswerSize {
             Self::Small => "/answers/small",
             Self::Medium => "/answers/medium",
             Self::Large => "/answers/large",
+            Self::Unlimited => "/answers/unlimited",
+            Self::Limited => "/answers/limited",
+            Self::Refused => "/answers/refused",
         }
     }
 }
@@ -85,7 +95,7 @@ impl AnswerSize {
 const SMALL_GET: Exchange = Exchange { request_body_bytes: 0, answer: AnswerSize::Small };
 
 /// Every scenario, in the order they run.
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 11] = [
     Scenario {
         name: "small",
         title: "GET, 200-byte answer, 64 keep-alive connections",
@@ -126,6 +136,27 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         title: "GET, 200-byte answer, 9,000 requests a second, 64 keep-alive connections",
         kind: Kind::FixedRate { connections: 64 },
         exchange: SMALL_GET,
+        goal: Some(1.0),
+    },
+    Scenario {
+        name: "unlimited",
+        title: "as small; tollgate without a limit",
+        kind: Kind::KeepAlive { connections: 64 },
+        exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Unlimited },
+        goal: None,
+    },
+    Scenario {
+        name: "limits",
+        title: "as small; tollgate with three limits and five fields that tell of them",
+        kind: Kind::KeepAlive { connections: 64 },
+        exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Limited },
+        goal: None,
+    },
+    Scenario {
+        name: "refused",
+        title: "GET, refused with 429 by a limit that is used up, 64 keep-alive connections",
+        kind: Kind::KeepAlive { connections: 64 },
+        exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Refused },
         goal: Some(1.0),
     },
     Scenario {
@@ -261,7 +292,8 @@ Compares tollgate with nginx and HAProxy: CPU a request, throughput, latency, me
 
 usage: cargo bench --bench proxies -- [--quick] [--without=CONTENDER]... [SCENARIO]...
 
-  SCENARIO             small, medium, large, post, connect, latency, idle, syscalls; all by default
+  SCENARIO             small, medium, large, post, connect, latency,
+                       unlimited, limits, refused, idle, syscalls; all by default
   --without=CONTENDER  leave out direct, nginx, haproxy or tollgate
   --quick              two rounds of half a second, to see that it works; not for figures
 

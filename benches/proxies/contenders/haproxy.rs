@@ -57,6 +57,7 @@ frontend clients
     http-request capture req.hdr(User-Agent) len 128
     http-request track-sc0 req.hdr(X-API-Key) table keys
     http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt 100000000 }}
+    http-request deny deny_status 429 if {{ path /answers/refused }} {{ sc_http_req_rate(0) gt 0 }}
     option forwardfor
     http-request set-header X-Forwarded-Proto http
     http-request set-header X-Forwarded-Host %[req.hdr(Host)]

@@ -28,7 +28,6 @@ use crate::trouble::{Fallible, Trouble, io};
 
 use process::Supervised;
 use sink::LineSink;
-pub(crate) use tollgate::CAVEAT;
 
 const READY_POLL: Duration = Duration::from_millis(10);
 const READY_POLLS: u32 = 1_000;

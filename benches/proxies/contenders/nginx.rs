@@ -53,6 +53,8 @@ http {{
     proxy_buffers 8 16k;
 
     limit_req_zone $http_x_api_key zone=keys:16m rate=1000000r/s;
+    limit_req_zone $http_x_api_key zone=used_up:16m rate=1r/m;
+    limit_req_log_level info;
     upstream app {{
         server {origin};
         keepalive 256;
@@ -60,19 +62,24 @@ http {{
     }}
     server {{
         listen {listen} backlog=4096;
+        limit_req_status 429;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+        proxy_set_header X-Request-Id $request_id;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $host;
+        proxy_set_header X-Forwarded-Port {port};
+        proxy_max_temp_file_size 0;
+        add_header X-Request-Id $request_id always;
         location / {{
             limit_req zone=keys burst=1000000 nodelay;
             proxy_pass http://app;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
-            proxy_set_header X-Request-Id $request_id;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $host;
-            proxy_set_header X-Forwarded-Port {port};
-            proxy_max_temp_file_size 0;
-            add_header X-Request-Id $request_id always;
+        }}
+        location = /answers/refused {{
+            limit_req zone=used_up;
+            proxy_pass http://app;
         }}
     }}
 }}

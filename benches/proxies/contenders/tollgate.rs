@@ -7,16 +7,50 @@ use crate::trouble::{Fallible, io};
 
 use super::{Launch, Lines, Site};
 
-/// What the comparison has to say about tollgate's share of the work.
-pub(crate) const CAVEAT: &str = "\
-tollgate has no limits yet: nginx and HAProxy keep a count for each X-API-Key, tollgate only passes \
-the field on";
+/// What the others do, a limit keyed by `X-API-Key`; and routes with none, with three, and with one that is used up.
+const LIMITS: &str = r#"
+[limits.keys]
+key = "header:X-API-Key"
+rate = "1000000/second"
+
+[limits.address]
+key = "ip"
+per = "service"
+rate = "1000000/second"
+
+[limits.callers]
+key = "caller"
+rate = "1000000/second"
+
+[limits.used_up]
+key = "header:X-API-Key"
+rate = "1/hour"
+
+[[routes]]
+name = "unlimited"
+match = "/answers/unlimited"
+
+[[routes]]
+name = "limited"
+match = "/answers/limited"
+limits = ["keys", "address", "callers"]
+
+[[routes]]
+name = "refused"
+match = "/answers/refused"
+limits = "used_up"
+
+[[routes]]
+name = "rest"
+match = "/*"
+limits = "keys"
+"#;
 
 pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
     let access = site.directory.join("access.log");
     let configuration = site.directory.join("tollgate.toml");
     let text = format!(
-        "[listen]\naddress = \"{}\"\n\n[upstream]\naddress = \"{}\"\n\n[log]\naccess = \"{}\"\n",
+        "[listen]\naddress = \"{}\"\n\n[upstream]\naddress = \"{}\"\n\n[log]\naccess = \"{}\"\n{LIMITS}",
         site.listen,
         site.origin,
         access.display()

@@ -10,6 +10,8 @@ pub(crate) struct Expected {
     pub(crate) body_bytes: usize,
     /// Whether it must carry a request id.
     pub(crate) request_id: bool,
+    /// Whether it may be a refusal, of whatever length.
+    pub(crate) refused: bool,
 }
 
 /// One answer on its way in; used again for the next one.
@@ -37,8 +39,8 @@ impl Answer {
             Some(missing) => body(missing, bytes.len())?,
             None if self.partial_head.is_empty() => match memmem::find(bytes, b"\r\n\r\n") {
                 Some(end) => {
-                    check_head(&bytes[..end + 4], self.expected)?;
-                    body(self.expected.body_bytes, bytes.len() - end - 4)?
+                    let length = check_head(&bytes[..end + 4], self.expected)?;
+                    body(length, bytes.len() - end - 4)?
                 }
                 None => {
                     self.partial_head.extend_from_slice(bytes);
@@ -62,8 +64,8 @@ impl Answer {
             }
             return Ok(None);
         };
-        check_head(&self.partial_head[..end + 4], self.expected)?;
-        let missing = body(self.expected.body_bytes, self.partial_head.len() - end - 4)?;
+        let length = check_head(&self.partial_head[..end + 4], self.expected)?;
+        let missing = body(length, self.partial_head.len() - end - 4)?;
         self.partial_head.clear();
         Ok(Some(missing))
     }
@@ -73,7 +75,8 @@ fn body(missing: usize, arrived: usize) -> Fallible<usize> {
     missing.checked_sub(arrived).ok_or_else(|| Trouble::new("bytes follow the end of an answer"))
 }
 
-fn check_head(head: &[u8], expected: Expected) -> Fallible<()> {
+/// The length of the body that follows.
+fn check_head(head: &[u8], expected: Expected) -> Fallible<usize> {
     let wrong = |what: &str| {
         let head = String::from_utf8_lossy(head);
         Err(Trouble::new(format!("wrong answer, {what}:\n{head}")))
@@ -83,8 +86,9 @@ fn check_head(head: &[u8], expected: Expected) -> Fallible<()> {
     if parsed.parse(head).is_err() {
         return wrong("its head is malformed");
     }
-    if parsed.code != Some(200) {
-        return wrong("its status is not 200");
+    let is_refusal = expected.refused && parsed.code == Some(429);
+    if !is_refusal && parsed.code != Some(200) {
+        return wrong("its status is not the expected one");
     }
     let mut length = None;
     let mut request_id = false;
@@ -95,11 +99,14 @@ fn check_head(head: &[u8], expected: Expected) -> Fallible<()> {
             request_id = !field.value.is_empty();
         }
     }
+    if is_refusal && let Some(length) = length {
+        return Ok(length);
+    }
     if length != Some(expected.body_bytes) {
         return wrong(&format!("its length is not {}", expected.body_bytes));
     }
     if expected.request_id && !request_id {
         return wrong("it has no request id");
     }
-    Ok(())
+    Ok(expected.body_bytes)
 }

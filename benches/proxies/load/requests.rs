@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::plan::{DISTINCT_KEYS, Exchange};
+use crate::plan::{AnswerSize, DISTINCT_KEYS, Exchange};
 
 use super::answer::Expected;
 
@@ -30,7 +30,11 @@ impl Requests {
             body: vec![b'b'; exchange.request_body_bytes],
             next: Cell::new(0),
             sent: Cell::new(0),
-            expected: Expected { body_bytes: exchange.answer.bytes(), request_id: through_proxy },
+            expected: Expected {
+                body_bytes: exchange.answer.bytes(),
+                request_id: through_proxy,
+                refused: exchange.answer == AnswerSize::Refused,
+            },
         }))
     }
 
