@@ -3,8 +3,6 @@
 //! Invariant: nothing a client sent and no cause chain is in the text; the request id is the thread
 //! that leads from an answer to its record.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
@@ -241,6 +239,8 @@ impl LocalReply {
         let mut response = Response::new(body(self, &row, shape, id, violated));
         *response.status_mut() = row.status;
         let headers = response.headers_mut();
+        // Those below, the request's id, and what is told of limits: no second table is made.
+        headers.reserve(10);
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(shape.content_type()));
         headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
         if let Some(RetryAfter { seconds }) = self.retry_after() {
@@ -293,35 +293,39 @@ fn body(
     violated: Option<Violated<'_>>,
 ) -> Bytes {
     let (code, id) = (row.code, id.as_str());
-    let mut text = String::with_capacity(256);
-    // Writing to a string cannot fail.
-    let _ = match shape {
-        ReplyShape::Json => write!(text, "{{\"error\":\"{code}\",\"code\":\"{code}\",\"message\":\""),
+    let mut text = String::with_capacity(384);
+    // Pushed piece by piece, without a formatter: a flood of refusals writes many of these.
+    let mut push = |pieces: &[&str]| pieces.iter().for_each(|piece| text.push_str(piece));
+    match shape {
+        ReplyShape::Json => push(&["{\"error\":\"", code, "\",\"code\":\"", code, "\",\"message\":\""]),
         ReplyShape::Problem => {
             let (kind, title) = match violated {
                 Some(_) => (QUOTA_EXCEEDED, "Quota Exceeded"),
                 None => ("about:blank", row.status.canonical_reason().unwrap_or("Error")),
             };
-            let status = row.status.as_u16();
-            write!(text, "{{\"type\":\"{kind}\",\"title\":\"{title}\",\"status\":{status},\"detail\":\"")
+            push(&["{\"type\":\"", kind, "\",\"title\":\"", title, "\",\"status\":", row.status.as_str()]);
+            push(&[",\"detail\":\""]);
         }
-    };
-    text.push_str(row.message);
-    if let Some(RetryAfter { seconds }) = reply.retry_after() {
-        let unit = if seconds == 1 { "second" } else { "seconds" };
-        let _ = write!(text, " Try again in {seconds} {unit}.\",\"retry_after\":{seconds}");
-    } else {
-        text.push('"');
+    }
+    push(&[row.message]);
+    match reply.retry_after() {
+        None => push(&["\""]),
+        Some(RetryAfter { seconds }) => {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(seconds);
+            let unit = if seconds == 1 { " second" } else { " seconds" };
+            push(&[" Try again in ", digits, unit, ".\",\"retry_after\":", digits]);
+        }
     }
     if let Some(Violated { limit, policy }) = violated {
-        let _ = write!(text, ",\"limit\":\"{limit}\"");
+        push(&[",\"limit\":\"", limit, "\""]);
         if shape == ReplyShape::Problem {
-            let _ = write!(text, ",\"violated-policies\":[\"{policy}\"]");
+            push(&[",\"violated-policies\":[\"", policy, "\"]"]);
         }
     }
     if shape == ReplyShape::Problem {
-        let _ = write!(text, ",\"code\":\"{code}\"");
+        push(&[",\"code\":\"", code, "\""]);
     }
-    let _ = writeln!(text, ",\"request_id\":\"{id}\"}}");
+    push(&[",\"request_id\":\"", id, "\"}\n"]);
     Bytes::from(text)
 }

@@ -113,6 +113,9 @@ impl AnswerScan {
     }
 }
 
+/// Fields that are added later: the request's id, and five that tell of limits.
+const OWN_FIELDS: usize = 6;
+
 /// `Ok(None)` is an interim answer.
 fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -135,7 +138,7 @@ fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str>
         Some(code @ 200..=599) => StatusCode::from_u16(code).map_err(|_| "the status is invalid")?,
         _ => return Err("the status is invalid"),
     };
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 2);
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + OWN_FIELDS);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field name is invalid")?;
         let value =
