@@ -22,3 +22,6 @@ mod shard;
 pub mod sliding;
 pub mod state;
 pub mod table;
+
+#[cfg(test)]
+mod tests;
