@@ -65,14 +65,11 @@ impl TokenBucket {
         self.capacity_nanos.saturating_sub(short) / self.interval_nanos
     }
 
-    /// Gives `tokens` of a debit back that led to `debited`.
-    ///
-    /// When the bucket has been full since, time has given them back already.
+    /// Gives `tokens` of a debit back that led to `debited`, as far as time has not given them back since: what a
+    /// full bucket would have lost must not come back by a refund.
     pub fn refund(&self, full_at: u64, debited: u64, now: Tick, tokens: u64) -> u64 {
-        if now.0 >= debited {
-            return full_at;
-        }
-        full_at.saturating_sub(self.interval_nanos.saturating_mul(tokens))
+        let still_owed = debited.saturating_sub(now.0);
+        full_at.saturating_sub(self.interval_nanos.saturating_mul(tokens).min(still_owed))
     }
 
     /// Takes `tokens` more for a debit that led to `debited`, whether they are there or not.

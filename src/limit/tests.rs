@@ -529,3 +529,13 @@ fn tags_are_not_given_twice_while_states_remember_them() {
     carry_over(&new, &mut again).finish(&buckets, at(0));
     assert_eq!(left(&again, &buckets, "u", at(0)), 10);
 }
+
+#[test]
+fn time_and_a_refund_do_not_both_give_the_same_tokens_back() {
+    let bucket = TokenBucket::new(Rate::new(1, 1).unwrap(), 13).unwrap();
+    let (start, later) = (Tick(START), Tick(START + 2 * SECOND));
+    let debited = bucket.debit(0, start, 8).unwrap();
+    let spent = bucket.debit(debited, later, 2).unwrap();
+    // Two of the eight came back by themselves, for which there would have been no room.
+    assert_eq!(bucket.remaining(bucket.refund(spent, debited, later, 8), later), 11);
+}
