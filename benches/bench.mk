@@ -4,8 +4,9 @@
 #   make bench BENCH_ARGS="--quick small"   one scenario, to see that it works
 #   BENCH_ROUNDS=11 make bench              more rounds, a narrower spread
 #   make bench-micro                        the pieces of the request path by themselves
+#   make bench-limits                       a million keys: memory, snapshot
 
-.PHONY: bench bench-micro bench-tools
+.PHONY: bench bench-micro bench-limits bench-tools
 
 # Debian keeps nginx and haproxy where only root's path looks.
 BENCH_PATH := $(PATH):/usr/sbin:/sbin
@@ -39,3 +40,6 @@ bench-tools:
 	for package in $$missing; do \
 		case "$$package" in nginx|haproxy) $$as_root systemctl disable --now "$$package" ;; esac; \
 	done
+
+bench-limits:
+	cargo bench --bench limits

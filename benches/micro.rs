@@ -7,6 +7,7 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::BytesMut;
 use divan::Bencher;
@@ -14,6 +15,14 @@ use divan::counter::BytesCount;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 
+use tollgate::clock::Tick;
+use tollgate::config::{self, Overrides};
+use tollgate::limit::buckets::Buckets;
+use tollgate::limit::carry::carry_over;
+use tollgate::limit::decide::{decide, meets};
+use tollgate::limit::key::{Payer, Seed};
+use tollgate::limit::rules::Limits;
+use tollgate::limit::state::Now;
 use tollgate::message::forwarded::{Forwarded, Scheme};
 use tollgate::message::head::{HeadLimits, HeadScan};
 use tollgate::message::hop_by_hop::ConnectionOptions;
@@ -64,6 +73,75 @@ fn header_map() -> HeaderMap {
             (name, HeaderValue::from_static(value))
         })
         .collect()
+}
+
+/// A request of a known caller with its limits, and buckets that never refuse it.
+struct Known {
+    limits: Limits,
+    buckets: Buckets,
+    headers: HeaderMap,
+}
+
+impl Known {
+    fn new(rate: &str, names: &str) -> Known {
+        let text = format!(
+            "[upstream]\naddress = \"app:80\"\n[limits.keys]\nkey = \"api_key\"\nrate = \"{rate}\"\n\
+             [limits.address]\nkey = \"ip\"\nper = \"service\"\nrate = \"{rate}\"\n[limits.callers]\nrate = \"{rate}\"\n\
+             [[routes]]\nname = \"all\"\nmatch = \"/*\"\nlimits = [{names}]\n"
+        );
+        let loaded = config::load(&text, "bench", &|_| None, &Overrides::default()).expect("a configuration");
+        let mut limits = loaded.model.limits;
+        carry_over(&Limits::default(), &mut limits);
+        Known { limits, buckets: Buckets::new(Seed([1, 2]), 2_000_000), headers: HeaderMap::new() }
+    }
+
+    fn pay(&self, key: u32, now: Now) {
+        let key = key.to_le_bytes();
+        let payer = Payer {
+            user: None,
+            api_key: Some(&key),
+            address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            headers: &self.headers,
+            route: "all",
+        };
+        let met = meets(&self.limits.by_route[0], &self.limits.limiting, &payer, None, &self.buckets);
+        black_box(decide(&met, &self.buckets, now));
+    }
+}
+
+const MOMENT: Now = Now { tick: Tick(1 << 60), unix_nanos: UNIX_NANOS };
+
+/// A known key pays one limit, hashing included.
+#[divan::bench(threads = [1, 4])]
+fn limit_hot_key(bencher: Bencher<'_, '_>) {
+    let known = Known::new("1000000000/second", "\"keys\"");
+    known.pay(1, MOMENT);
+    bencher.bench(|| known.pay(black_box(1), MOMENT));
+}
+
+/// Keys of a million pay one limit.
+#[divan::bench(threads = [1, 4])]
+fn limit_million_keys(bencher: Bencher<'_, '_>) {
+    let known = Known::new("1000000/day", "\"keys\"");
+    (0..1_000_000).for_each(|key| known.pay(key, MOMENT));
+    let next = AtomicU32::new(0);
+    bencher.bench(|| known.pay(next.fetch_add(7_919, Ordering::Relaxed) % 1_000_000, MOMENT));
+}
+
+/// Three limits, all paid.
+#[divan::bench]
+fn limit_three(bencher: Bencher<'_, '_>) {
+    let known = Known::new("1000000000/second", "\"keys\", \"address\", \"callers\"");
+    known.pay(1, MOMENT);
+    bencher.bench_local(|| known.pay(black_box(1), MOMENT));
+}
+
+/// One limit that refuses.
+#[divan::bench]
+fn limit_refuses(bencher: Bencher<'_, '_>) {
+    let known = Known::new("1/day", "\"keys\"");
+    known.pay(1, MOMENT);
+    bencher.bench_local(|| known.pay(black_box(1), MOMENT));
 }
 
 /// Judging a request head that arrived in one piece.

@@ -54,6 +54,11 @@ impl Shard {
         self.taken
     }
 
+    /// Bytes its slots take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+    }
+
     /// All states.
     pub(crate) fn states(&self) -> impl Iterator<Item = (Key, u64)> {
         self.slots.iter().filter(|slot| !slot.is_empty()).map(|slot| (slot.key, slot.state()))
@@ -96,14 +101,28 @@ impl Shard {
 
     /// Drops what is as good as new, and takes the room that what is left needs, with some to grow.
     pub(crate) fn rebuild(&mut self, now: Now) {
-        let kept: Vec<(Key, u64)> =
-            self.states().filter(|(_, state)| !is_as_good_as_new(*state, now)).collect();
-        let slots = (kept.len() * 2).max(FEWEST_SLOTS);
-        self.slots = std::iter::repeat_with(Slot::empty).take(slots).collect();
+        let counts = |slot: &Slot| !slot.is_empty() && !is_as_good_as_new(slot.state(), now);
+        let kept = self.slots.iter().filter(|slot| counts(slot)).count();
+        self.move_to(kept * 2, counts);
+    }
+
+    /// Makes room for so many keys. Keys that come in the order of another table would all crowd into the front of
+    /// one that grows with them.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        let slots = keys + keys / 2;
+        if slots > self.slots.len() {
+            self.move_to(slots, |slot| !slot.is_empty());
+        }
+    }
+
+    fn move_to(&mut self, slots: usize, keep: impl Fn(&Slot) -> bool) {
+        let empty = std::iter::repeat_with(Slot::empty).take(slots.max(FEWEST_SLOTS)).collect();
+        let old = std::mem::replace(&mut self.slots, empty);
         self.taken = 0;
         self.cursor = 0;
-        for (key, state) in kept {
-            self.put(key, state);
+        for slot in old.into_iter().filter(keep) {
+            let state = slot.state();
+            self.put(slot.key, state);
         }
     }
 

@@ -68,6 +68,14 @@ impl Table {
         Ok(state)
     }
 
+    /// Makes room for about so many states.
+    pub fn reserve(&self, keys: usize) {
+        let in_shard = (keys / self.shards.len() + 1).min(self.max_in_shard);
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).reserve(in_shard);
+        }
+    }
+
     /// Puts a state back that another process had; one that is there stays. A key without a tag is none.
     pub fn restore(&self, key: Key, state: u64, now: Now) {
         let mut shard = self.write(key);
@@ -121,6 +129,14 @@ impl Table {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
             shard.states().collect()
         })
+    }
+
+    /// Bytes its slots take.
+    pub fn memory_bytes(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).memory_bytes())
+            .sum()
     }
 
     /// States there are.

@@ -158,6 +158,7 @@ impl Snapshot {
     pub fn restore(self, max_keys: usize, now: Now) -> Buckets {
         let away = now.unix_nanos.saturating_sub(self.unix_nanos);
         let buckets = Buckets::new(self.seed, max_keys);
+        buckets.table.reserve(self.states.len());
         for (key, state) in self.states {
             let state = if is_quota(state) {
                 state

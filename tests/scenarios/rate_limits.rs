@@ -1,5 +1,7 @@
 //! Limits as clients and operators see them: who pays what, what a refusal says, what an answer tells.
 
+use std::time::{Duration, Instant};
+
 use super::{echoing, ok};
 use crate::harness::{Client, Origin, Setup, Tollgate};
 
@@ -393,4 +395,36 @@ fn workers_and_connections_share_one_bucket() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert_eq!(admitted, 100);
+}
+
+/// Over sockets, with workers and connections at once: what a bucket lets through is what it should.
+#[test]
+fn a_bucket_lets_through_what_it_should_under_load() {
+    const RATE: f64 = 400.0;
+    const BURST: f64 = 800.0;
+    let origin = echoing();
+    let tables = "[limits.all]\nkey = \"global\"\nrate = \"400/second\"\nburst = 800\n\n[[routes]]\nname = \"all\"\nmatch = \"/*\"\nlimits = \"all\"\n";
+    let tollgate = Setup::before(origin.address()).table(tables).workers(4).start();
+    let begun = Instant::now();
+    let ends: Vec<(usize, Duration)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..64)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = client(&tollgate);
+                    let mut admitted = 0;
+                    while begun.elapsed() < Duration::from_secs(3) {
+                        admitted += usize::from(client.get("/").status() == 200);
+                    }
+                    (admitted, begun.elapsed())
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let admitted: usize = ends.iter().map(|(admitted, _)| admitted).sum();
+    let last = ends.iter().map(|(_, end)| *end).max().unwrap().as_secs_f64();
+    // Somebody asked all the time until the first of them stopped asking.
+    let first = ends.iter().map(|(_, end)| *end).min().unwrap().as_secs_f64();
+    assert!(admitted as f64 <= BURST + RATE * last, "{admitted} in {last} s");
+    assert!(admitted as f64 >= 0.98 * (BURST + RATE * first), "{admitted} in {first} s");
 }
