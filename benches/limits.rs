@@ -2,7 +2,12 @@
 //!
 //! Prints figures, asserts nothing; `make bench-limits`.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report; what fails, fails loudly")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a report; no worker runs"
+)]
 
 use std::fs;
 use std::path::Path;

@@ -176,3 +176,37 @@ fn a_tollgate_does_not_start_with_a_keys_file_others_can_read() {
     tollgate.process.wait_for_output();
     assert!(tollgate.process.said().contains("chmod 0640"), "{}", tollgate.process.said());
 }
+
+#[test]
+fn explain_tells_route_caller_limits_and_answer() {
+    let scratch = Scratch::new();
+    let keys_file = scratch.file("keys.toml");
+    let key = add(&keys_file, "ben", &["--tier", "pro"]);
+    let config = scratch.file("tollgate.toml");
+    let text = format!(
+        "[upstream]\naddress = \"127.0.0.1:8000\"\n[identity.api_key]\nkeys_file = \"{}\"\n\
+         [limits.calls]\nrate = \"2/hour\"\ntiers.pro = {{ rate = \"4/hour\" }}\n\
+         [[routes]]\nname = \"query\"\nmatch = \"POST /api/v1/query\"\nlimits = [\"calls\"]\n",
+        keys_file.display()
+    );
+    fs::write(&config, text).unwrap();
+    let explain = |arguments: &[&str]| {
+        let all = ["explain", "--config", config.to_str().unwrap()];
+        let (code, text, told) = run(binary(), &all.iter().chain(arguments).copied().collect::<Vec<_>>());
+        assert_eq!(code, 0, "{told}");
+        text
+    };
+    let text = explain(&["POST /api/v1/query?x=1", "--ip", "203.0.113.9"]);
+    for part in
+        ["query", "203.0.113.9", "2/hour", "after 2 at once", "Retry-After: 1800", "ratelimit: \"calls\";r=1"]
+    {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+    let text = explain(&["POST /api/v1/query", "--header", &format!("X-API-Key: {key}")]);
+    for part in ["`ben`, by its API key in the keys file, tier `pro`", "4/hour", "after 4 at once"] {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+    assert!(!text.contains(&key));
+    assert!(explain(&["GET /api/v1/query"]).contains("404"));
+    assert_eq!(run(binary(), &["explain", "--config", config.to_str().unwrap(), "not a request"]).0, 2);
+}

@@ -34,6 +34,8 @@ struct Question {
     request: Parts,
     client: Option<IpAddr>,
     caller: Caller,
+    /// The user was named by an option.
+    is_told: bool,
 }
 
 /// Explains a request.
@@ -94,7 +96,7 @@ fn ask(arguments: &Explain, loaded: &Loaded, seed: &Seed, now: Now) -> Result<Qu
     if let Some(tier) = &arguments.tier {
         caller.tier = Some(tier.as_str().into());
     }
-    Ok(Question { request, client: arguments.ip, caller })
+    Ok(Question { request, client: arguments.ip, caller, is_told: arguments.user.is_some() })
 }
 
 fn fields(written: &[String]) -> Result<HeaderMap, Wrong> {
@@ -118,7 +120,7 @@ fn tell(
     buckets: &Buckets,
     now: Now,
 ) -> std::fmt::Result {
-    let Question { request, client, caller } = question;
+    let Question { request, client, caller, .. } = question;
     let model = &loaded.model;
     let Ok(normal) = path::normalize(request.uri.path()) else {
         return writeln!(out, "answer   400 bad_request: the path has an ambiguous encoding");
@@ -155,7 +157,15 @@ fn tell_caller(out: &mut String, question: &Question) -> std::fmt::Result {
     let user = match &caller.user {
         _ if caller.is_rejected => "refused: the keys file does not know this API key".to_owned(),
         None => "nobody: the caller is the address".to_owned(),
-        Some(user) => format!("`{}`", String::from_utf8_lossy(user.as_bytes()).escape_debug()),
+        Some(user) => {
+            let why = match user {
+                _ if question.is_told => "by --user",
+                User::Named(_) => "by its API key in the keys file",
+                User::Told(_) => "by the field a trusted proxy sets",
+                User::Pseudonym(_) => "an API key that nobody vouches for",
+            };
+            format!("`{}`, {why}", String::from_utf8_lossy(user.as_bytes()).escape_debug())
+        }
     };
     match &caller.tier {
         Some(tier) => writeln!(out, "user     {user}, tier `{tier}`"),
@@ -199,7 +209,7 @@ fn tell_limit(
 }
 
 fn key_text(part: &KeyPart, question: &Question, ipv6_prefix: u8) -> String {
-    let Question { request, client, caller } = question;
+    let Question { request, client, caller, .. } = question;
     let address = || match client {
         Some(IpAddr::V6(ip)) => format!("the address {ip}/{ipv6_prefix}"),
         Some(ip) => format!("the address {ip}"),
