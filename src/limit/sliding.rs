@@ -79,10 +79,14 @@ impl SlidingWindow {
 
     /// Gives `tokens` of a debit at `debited` back.
     pub fn refund(&self, log: &mut Log, debited: Tick, tokens: u64) {
-        if let Some(entry) = log.entries.iter_mut().rev().find(|entry| entry.first <= debited) {
-            let tokens = tokens.min(entry.spent);
-            entry.spent -= tokens;
-            log.spent -= tokens;
+        let Some(at) = log.entries.iter().rposition(|entry| entry.first <= debited) else { return };
+        let entry = &mut log.entries[at];
+        let tokens = tokens.min(entry.spent);
+        entry.spent -= tokens;
+        log.spent -= tokens;
+        if entry.spent == 0 {
+            // Requests that cost nothing in the end would otherwise make the log grow.
+            log.entries.remove(at);
         }
     }
 

@@ -539,3 +539,18 @@ fn time_and_a_refund_do_not_both_give_the_same_tokens_back() {
     // Two of the eight came back by themselves, for which there would have been no room.
     assert_eq!(bucket.remaining(bucket.refund(spent, debited, later, 8), later), 11);
 }
+
+#[test]
+fn requests_that_cost_nothing_in_the_end_leave_nothing_in_the_log() {
+    for count in [10, 1000] {
+        let window = SlidingWindow::new(Rate::new(count, 60).unwrap());
+        let mut log = Log::default();
+        for round in 0..10_000 {
+            let now = Tick(START + round * 1_000);
+            window.debit(&mut log, now, 1).unwrap();
+            window.refund(&mut log, now, 1);
+        }
+        assert_eq!(log.entries().count(), 0);
+        assert_eq!(window.standing(&log, Tick(START)).0, count);
+    }
+}

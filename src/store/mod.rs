@@ -1,6 +1,6 @@
 //! Where the states of limits live beyond this process: a file that carries them over a restart.
 //!
-//! [`encoding`] is pure; [`file`] writes and reads.
+//! [`encoding`] is pure; [`mod@file`] writes and reads.
 
 pub mod encoding;
 pub mod file;
