@@ -61,6 +61,18 @@ address = "unix:$work/app.sock"
 [log]
 format = "json"
 access = "stdout"
+
+[limits.demo]
+rate = "5/minute"
+
+[[routes]]
+name = "json"
+match = "GET /json"
+limits = "demo"
+
+[[routes]]
+name = "rest"
+match = "/*"
 TOML
 
 # Records go to this terminal, lifecycle events to a file.
@@ -73,7 +85,9 @@ cat <<TEXT
 
 tollgate listens on http://$address, Gunicorn on unix:$work/app.sock. Try:
 
-  curl -i  http://$address/json                     # X-Request-Id, and a record below
+  curl -i  http://$address/json                     # X-Request-Id, RateLimit, and a record below
+  for i in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{http_code} ' http://$address/json; done   # the sixth: 429
+  target/release/tollgate explain --config $work/tollgate.toml /json --ip 127.0.0.1
   curl     http://$address/echo                     # what the app is told about you
   curl     'http://$address/slow?seconds=2'
   curl -N  http://$address/events                   # server-sent events, one a second
@@ -84,7 +98,13 @@ tollgate listens on http://$address, Gunicorn on unix:$work/app.sock. Try:
 
 Each request is one JSON line here. Ctrl-C ends the demo.
 
+The limit of five a minute on /json at work:
+
 TEXT
+for i in 1 2 3 4 5; do
+    curl -sS -o /dev/null "http://$address/json"
+done
+curl -sSi "http://$address/json" | sed 's/^/  /'
 
 # Ends when either side ends by itself; Ctrl-C ends it through the trap.
 wait -n "${pids[@]}" || true
