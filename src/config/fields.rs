@@ -50,6 +50,11 @@ pub(crate) fn is_credential(name: &HeaderName) -> bool {
     CREDENTIALS.contains(&name.as_str())
 }
 
+/// Whether every record shows it.
+pub(crate) fn is_recorded(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "user-agent" | "traceparent" | "x-amzn-trace-id")
+}
+
 /// Whether a request id in this field would break the message or the chain of proxies.
 pub(crate) fn is_own(name: &HeaderName) -> bool {
     OWN.contains(&name.as_str()) || is_forwarded(name)

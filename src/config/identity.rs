@@ -1,6 +1,7 @@
 //! `[identity]`: who is calling.
 //!
-//! Invariant: a source that is asked can answer, and a field that frames a message names nobody.
+//! Invariant: a source that is asked can answer, and a field that frames a message names nobody. No key is in a field
+//! that records show, be it as the request's id or as its user.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,16 +21,17 @@ pub(crate) const UNKNOWN_KEYS: [(&str, UnknownKey); 2] =
 
 const SOURCES: [&str; 2] = ["api_key", "header"];
 
-/// Reads the table. Without `sources` the tables that are there are asked.
-pub(crate) fn read(mut table: Table<'_, '_>) -> Identity {
+/// Reads the table; `request_id` is the field of the request's id. Without `sources` the tables that are there are
+/// asked.
+pub(crate) fn read(mut table: Table<'_, '_>, request_id: &HeaderName) -> Identity {
     let sources = sources(&mut table);
     let mut key_table = table.table("api_key", "identity.api_key", "{ header = \"X-API-Key\" }");
     let key_is_there = key_table.is_there();
-    let api_key = api_key(&mut key_table);
+    let api_key = api_key(&mut key_table, request_id);
     key_table.finish();
     let mut header_table = table.table("header", "identity.header", "{ name = \"X-User\" }");
     let header_is_there = header_table.is_there();
-    let header = field(&mut header_table, "name");
+    let header = user_field(&mut header_table, &api_key.header, request_id);
     header_table.finish();
     let there = [("api_key", key_is_there), ("header", header_is_there)];
     if let Some(asked) = &sources {
@@ -79,8 +81,9 @@ fn sources(table: &mut Table<'_, '_>) -> Option<Vec<&'static str>> {
     Some(sources)
 }
 
-fn api_key(table: &mut Table<'_, '_>) -> ApiKey {
-    let header = field(table, "header").unwrap_or(HeaderName::from_static("x-api-key"));
+fn api_key(table: &mut Table<'_, '_>, request_id: &HeaderName) -> ApiKey {
+    let header =
+        field(table, "header", request_id, "X-API-Key").unwrap_or(HeaderName::from_static("x-api-key"));
     let query = query(table);
     let keys_file = keys_file(table);
     let unknown = table.choice("unknown", &UNKNOWN_KEYS, UnknownKey::Anonymous);
@@ -95,15 +98,42 @@ fn api_key(table: &mut Table<'_, '_>) -> ApiKey {
 }
 
 /// A field that may name somebody.
-fn field(table: &mut Table<'_, '_>, key: &'static str) -> Option<HeaderName> {
+fn field(
+    table: &mut Table<'_, '_>,
+    key: &'static str,
+    request_id: &HeaderName,
+    example: &str,
+) -> Option<HeaderName> {
     let text = table.string(key, "a field name")?;
     let name = fields::parse(table.reader, key, &text)?;
-    if fields::is_own(&name) || fields::is_of_limits(&name) || name == http::header::COOKIE {
-        table.reader.error(
-            text.place,
-            format!("`{key}` cannot be `{}`, which means something else", shown(&text.text)),
-            "use a field of its own, for example `X-API-Key`",
-        );
+    let means_more = fields::is_own(&name) || fields::is_of_limits(&name) || name == http::header::COOKIE;
+    let why = if means_more {
+        "which means something else"
+    } else if name == *request_id {
+        "the field of the request id, which records and answers show"
+    } else if fields::is_recorded(&name) {
+        "which every record shows"
+    } else {
+        return Some(name);
+    };
+    let message = format!("`{key}` cannot be `{}`, {why}", shown(&text.text));
+    table.reader.error(text.place, message, format!("use a field of its own, for example `{example}`"));
+    None
+}
+
+/// The field of a user's name, which records show: not one in which there is a secret.
+fn user_field(
+    table: &mut Table<'_, '_>,
+    key_field: &HeaderName,
+    request_id: &HeaderName,
+) -> Option<HeaderName> {
+    const EXAMPLE: &str = "X-Amzn-Oidc-Identity";
+    let name = field(table, "name", request_id, EXAMPLE)?;
+    if name == *key_field || fields::is_credential(&name) {
+        let place = table.span("name").map_or(Place::File, Place::Bytes);
+        let message = format!("`name` cannot be `{name}`, which holds credentials: records show users");
+        let help = format!("name the field the proxy in front puts the user into, for example `{EXAMPLE}`");
+        table.reader.error(place, message, help);
         return None;
     }
     Some(name)

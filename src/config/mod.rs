@@ -122,7 +122,7 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let listen = listen::read(reader.table(root, "listen"), &overrides.listen);
     let upstream = upstream::read(reader.table(root, "upstream"), overrides.upstream.as_deref());
     let request_id = telling::read_request_id(reader.table(root, "request_id"));
-    let identity = identity::read(reader.table(root, "identity"));
+    let identity = identity::read(reader.table(root, "identity"), &request_id.header);
     let drafts = limits::read(reader, root);
     let limiting = limiting::read(reader.table(root, "limiting"));
     let (routes, of_routes) = routes::read(reader, root, listen.max_body);
