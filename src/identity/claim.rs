@@ -125,19 +125,14 @@ fn by_key<'a>(
 }
 
 fn in_header<'a>(settings: &ApiKey, headers: &'a HeaderMap) -> Sent<'a> {
-    let mut lines = headers.get_all(&settings.header).iter();
-    let Some(line) = lines.next() else { return Sent::None };
-    let value = match settings.header == header::AUTHORIZATION {
-        false => line.as_bytes(),
-        true => match bearer(line.as_bytes()) {
-            Some(token) => token,
-            // Another scheme is for the app.
-            None => return Sent::None,
-        },
-    };
+    let is_authorization = settings.header == header::AUTHORIZATION;
+    let lines = headers.get_all(&settings.header).iter().map(|line| line.as_bytes());
+    // Another scheme is for the app.
+    let mut values = lines.filter_map(|line| if is_authorization { bearer(line) } else { Some(line) });
+    let Some(value) = values.next() else { return Sent::None };
     match value.len() {
+        _ if values.next().is_some() => Sent::Nonsense,
         0 => Sent::None,
-        _ if lines.next().is_some() => Sent::Nonsense,
         1..=MAX_KEY => Sent::One(Cow::Borrowed(value)),
         _ => Sent::Nonsense,
     }

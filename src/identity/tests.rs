@@ -80,6 +80,7 @@ fn an_unknown_key_is_refused_or_the_next_source_is_asked() {
         &[("x-api-key", "bad"), ("x-user", "dan")][..],
         &[("x-api-key", "old"), ("x-user", "dan")],
         &[("x-api-key", "good"), ("x-api-key", "good"), ("x-user", "dan")],
+        &[("x-api-key", ""), ("x-api-key", "good"), ("x-user", "dan")],
         &[("x-api-key", long.as_str()), ("x-user", "dan")],
     ] {
         assert_eq!(said(&reject, Some(&keys), fields, ""), "rejected");
@@ -101,6 +102,10 @@ fn of_authorization_only_a_bearer_is_a_key() {
     let identity = api_key("authorization", false, UnknownKey::Anonymous);
     assert_eq!(said(&identity, None, &[("authorization", "Bearer abc")], ""), "opaque abc");
     assert_eq!(said(&identity, None, &[("authorization", "bEARER  abc ")], ""), "opaque abc");
+    let both = [("authorization", "Basic YTpi"), ("authorization", "Bearer abc")];
+    assert_eq!(said(&identity, None, &both, ""), "opaque abc", "the other line is the app's");
+    let two = [("authorization", "Bearer abc"), ("authorization", "Bearer abc")];
+    assert_eq!(said(&identity, None, &two, ""), "none");
     for other in ["Basic YTpi", "Bearer", "Bearer ", "abc"] {
         assert_eq!(said(&identity, None, &[("authorization", other)], ""), "none", "{other}");
     }
