@@ -233,11 +233,28 @@ pub fn without_entries(text: &str, headers: &[(KeyDigest, usize)], gone: &[KeyDi
         }
         if gone.contains(digest) {
             kept.push_str(&text[from..begin(*header)]);
-            from = headers.get(at + 1).map_or(text.len(), |(_, next)| begin(*next));
+            let next = headers.get(at + 1).map_or(text.len(), |(_, next)| begin(*next));
+            from = header + own_length(&text[*header..next]);
         }
     }
     kept.push_str(&text[from..]);
     Some(kept)
+}
+
+/// Bytes from an entry's header to its last line, and the empty lines behind; comments behind are not the entry's.
+fn own_length(text: &str) -> usize {
+    let (mut end, mut at) = (0, 0);
+    let mut is_behind_comment = false;
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        let line = line.trim();
+        let is_comment = line.starts_with('#');
+        is_behind_comment = is_comment || (is_behind_comment && line.is_empty());
+        if !is_behind_comment {
+            end = at;
+        }
+    }
+    end
 }
 
 #[cfg(test)]
@@ -280,6 +297,12 @@ mod tests {
         let gone = [KeyDigest::of(b"ben")];
         let kept = without_entries(&text, &loaded.headers, &gone).unwrap();
         assert_eq!(kept, format!("# head\n\n# ann's\n{}\n{}# tail\n", entry("ann"), entry("cat")));
+        let kept = without_entries(&text, &loaded.headers, &[KeyDigest::of(b"cat")]).unwrap();
+        assert_eq!(kept, format!("# head\n\n# ann's\n{}\n# ben's\n{}\n# tail\n", entry("ann"), entry("ben")));
+        let sections = format!("{}\n# the second half\n\n{}", entry("ann"), entry("ben"));
+        let loaded = load(&sections, "keys", 0).unwrap();
+        let kept = without_entries(&sections, &loaded.headers, &[KeyDigest::of(b"ann")]).unwrap();
+        assert_eq!(kept, format!("# the second half\n\n{}", entry("ben")));
         let inline = format!("keys = [{{ sha256 = \"{}\", user = \"x\" }}]\n", KeyDigest::of(b"x").to_hex());
         let loaded = load(&inline, "keys", 0).unwrap();
         assert_eq!(without_entries(&inline, &loaded.headers, &[KeyDigest::of(b"x")]), None);
