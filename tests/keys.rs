@@ -71,6 +71,31 @@ fn a_revoked_key_is_gone_and_the_rest_stays() {
 }
 
 #[test]
+fn a_prefix_of_several_keys_revokes_none() {
+    let scratch = Scratch::new();
+    let file = scratch.file("keys.toml");
+    let entry = |end: char| format!("[[keys]]\nsha256 = \"{}{end}\"\nuser = \"ann\"\n", "a".repeat(63));
+    let text = entry('1') + &entry('2');
+    fs::write(&file, &text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, _, told) = keys(&["revoke", "--file", file.to_str().unwrap(), "aaaaaaaa"]);
+    assert_eq!(code, 2);
+    assert!(told.contains("several keys begin with `aaaaaaaa`"), "{told}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[test]
+fn a_pipe_is_no_keys_file_and_is_not_waited_for() {
+    let scratch = Scratch::new();
+    let pipe = scratch.file("keys.pipe");
+    let path = pipe.to_str().unwrap();
+    assert_eq!(run(Path::new("mkfifo"), &["-m", "600", path]).0, 0);
+    let (code, _, told) = keys(&["list", "--file", path]);
+    assert_eq!(code, 78);
+    assert!(told.contains("it is no regular file"), "{told}");
+}
+
+#[test]
 fn keys_added_at_once_are_all_there() {
     let scratch = Scratch::new();
     let file = scratch.file("keys.toml");

@@ -63,7 +63,7 @@ fn listen_help(error: &io::Error) -> &'static str {
 }
 
 /// Without the number that the standard library appends, and in lower case.
-fn describe(error: &io::Error) -> String {
+pub(super) fn describe(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

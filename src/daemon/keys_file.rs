@@ -3,13 +3,15 @@
 //! Invariant: keys that others could have written, or read, are not used.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::config::keys::{self, LoadedKeys};
 use crate::identity::{Identity, Keys};
+
+use super::error::describe;
 
 /// Room for some hundred thousand keys.
 const MAX_BYTES: u64 = 64 << 20;
@@ -21,6 +23,8 @@ const TOO_OPEN: u32 = 0o026;
 pub enum KeysFileError {
     /// It cannot be opened or read.
     Unreadable(io::Error),
+    /// It is a directory, a pipe or a device, which may have no end.
+    NoFile,
     /// Others may read or change it; its permission bits.
     TooOpen(u32),
     /// It is larger than 64 MiB.
@@ -33,8 +37,9 @@ impl fmt::Display for KeysFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeysFileError::Unreadable(error) => {
-                write!(f, "it cannot be read: {error}; check the path and whose it is")
+                write!(f, "it cannot be read: {}; check the path and whose it is", describe(error))
             }
+            KeysFileError::NoFile => write!(f, "it is no regular file; check the path"),
             KeysFileError::TooOpen(mode) => {
                 write!(f, "others may read or change it, its mode is {mode:04o}; `chmod 0640` it")
             }
@@ -60,12 +65,13 @@ pub fn of(identity: &Identity, unix_seconds: u64) -> Result<Option<Keys>, (Strin
 
 /// Reads a keys file.
 pub fn load(path: &Path, unix_seconds: u64) -> Result<LoadedKeys, KeysFileError> {
+    // Asked before it is opened: opening a pipe waits until somebody writes.
+    if !fs::metadata(path).map_err(KeysFileError::Unreadable)?.is_file() {
+        return Err(KeysFileError::NoFile);
+    }
     let mut file = File::open(path).map_err(KeysFileError::Unreadable)?;
     let metadata = file.metadata().map_err(KeysFileError::Unreadable)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if metadata.is_dir() {
-        return Err(KeysFileError::Unreadable(io::Error::from(io::ErrorKind::IsADirectory)));
-    }
     if mode & TOO_OPEN != 0 {
         return Err(KeysFileError::TooOpen(mode));
     }
@@ -73,7 +79,11 @@ pub fn load(path: &Path, unix_seconds: u64) -> Result<LoadedKeys, KeysFileError>
         return Err(KeysFileError::TooLarge);
     }
     let mut bytes = Vec::new();
-    file.by_ref().take(MAX_BYTES).read_to_end(&mut bytes).map_err(KeysFileError::Unreadable)?;
+    file.by_ref().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(KeysFileError::Unreadable)?;
+    // It grew while it was read, and a part of it would pass for a shorter file.
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(KeysFileError::TooLarge);
+    }
     let name = path.display().to_string();
     let loaded = match String::from_utf8(bytes) {
         Ok(text) => keys::load(&text, &name, unix_seconds),
