@@ -71,6 +71,23 @@ fn a_revoked_key_is_gone_and_the_rest_stays() {
 }
 
 #[test]
+fn a_list_for_programs_is_json_and_tells_no_more() {
+    let scratch = Scratch::new();
+    let file = scratch.file("keys.toml");
+    add(&file, "a \"b\"\\\u{1b}", &["--tier", "pro", "--note", "n", "--expires", "2099-01-31"]);
+    let (code, text, told) = keys(&["list", "--json", "--file", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{told}");
+    let row: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(row["key"].as_str().unwrap().len(), 12);
+    assert_eq!(
+        [&row["user"], &row["tier"], &row["note"], &row["expires"]],
+        ["a \"b\"\\\u{1b}", "pro", "n", "2099-02-01T00:00:00Z"]
+    );
+    assert_eq!(row["expired"], false);
+    assert_eq!(row.as_object().unwrap().len(), 6, "{row}");
+}
+
+#[test]
 fn a_prefix_of_several_keys_revokes_none() {
     let scratch = Scratch::new();
     let file = scratch.file("keys.toml");
@@ -123,6 +140,9 @@ fn a_file_that_is_damaged_or_open_to_others_is_left_alone() {
     let (code, _, told) = keys(&["list", "--file", path]);
     assert_eq!(code, 78);
     assert!(told.contains("0644"), "{told}");
+    let long = "n".repeat(1025);
+    let (code, _, told) = keys(&["add", "--file", path, "--user", "ann", "--note", &long]);
+    assert_eq!(code, 2, "{told}");
     assert_eq!(keys(&["add", "--file", "/no/such/place/keys.toml", "--user", "ann"]).0, 1);
     assert_eq!(keys(&["add", "--file", path, "--user", "ann", "--expires", "2020-01-01"]).0, 2);
 }

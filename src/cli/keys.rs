@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::keys::{self, LoadedKeys};
+use crate::config::keys::{self, LoadedKeys, MAX_NOTE};
 use crate::config::{is_name, keys::parse_expiry};
 use crate::daemon::keys_file::{self, KeysFileError};
 use crate::identity::{Holder, KeyDigest, Keys};
@@ -74,6 +74,9 @@ fn holder(arguments: &AddKey) -> Result<Holder, Failure> {
     if !(1..=256).contains(&arguments.user.len()) {
         return Err(usage("the user must be 1 to 256 bytes".to_owned(), "name who holds the key"));
     }
+    if arguments.note.as_ref().is_some_and(|note| note.len() > MAX_NOTE) {
+        return Err(usage(format!("the note must be at most {MAX_NOTE} bytes"), "keep it short"));
+    }
     Ok(Holder {
         user: arguments.user.as_str().into(),
         tier: arguments.tier.as_deref().map(Arc::from),
@@ -85,6 +88,10 @@ fn holder(arguments: &AddKey) -> Result<Holder, Failure> {
 fn list(arguments: &ListKeys) -> Result<ExitCode, Failure> {
     let loaded = load(&arguments.file)?;
     let now = unix_seconds();
+    if arguments.json {
+        let lines = loaded.keys.iter().map(|(digest, holder)| json_line(digest, holder, now));
+        return Ok(terminal::to_stdout(lines.collect::<String>().as_bytes()));
+    }
     let mut rows = vec![["key", "user", "tier", "expires", "note"].map(str::to_owned)];
     for (digest, holder) in loaded.keys.iter() {
         let expires = holder.expires_unix_seconds.map_or_else(String::new, |end| {
@@ -108,6 +115,35 @@ fn list(arguments: &ListKeys) -> Result<ExitCode, Failure> {
         text.push('\n');
     }
     Ok(terminal::to_stdout(text.as_bytes()))
+}
+
+fn json_line(digest: &KeyDigest, holder: &Holder, now: u64) -> String {
+    let shown = &digest.to_hex()[..SHOWN_DIGITS];
+    let mut line = format!("{{\"key\":\"{shown}\",\"user\":{}", json_text(&holder.user));
+    let expires = holder.expires_unix_seconds.map(keys::expiry_text);
+    for (name, value) in
+        [("tier", holder.tier.as_deref()), ("expires", expires.as_deref()), ("note", holder.note.as_deref())]
+    {
+        if let Some(value) = value {
+            line.push_str(&format!(",\"{name}\":{}", json_text(value)));
+        }
+    }
+    let is_expired = holder.expires_unix_seconds.is_some_and(|end| end <= now);
+    line.push_str(&format!(",\"expired\":{is_expired}}}\n"));
+    line
+}
+
+fn json_text(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for found in text.chars() {
+        match found {
+            '"' | '\\' => quoted.extend(['\\', found]),
+            _ if found.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(found))),
+            _ => quoted.push(found),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn revoke(arguments: &RevokeKey) -> Result<ExitCode, Failure> {

@@ -112,6 +112,9 @@ pub(super) struct ListKeys {
     /// The keys file
     #[arg(long, value_name = "FILE")]
     pub(super) file: PathBuf,
+    /// Write a JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

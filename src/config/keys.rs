@@ -21,7 +21,8 @@ use super::syntax;
 use super::table::Table;
 
 const MAX_USER: usize = 256;
-const MAX_NOTE: usize = 1024;
+/// Bytes of a note.
+pub const MAX_NOTE: usize = 1024;
 
 /// Keys that can be used.
 #[derive(Debug, Clone)]
