@@ -22,6 +22,8 @@ pub mod upstream;
 
 pub mod proxy;
 
+pub mod admin;
+
 pub mod daemon;
 
 pub mod cli;

@@ -98,6 +98,8 @@ const PURE: &[&str] = &[
     "identity",
     "config",
     "telemetry/record",
+    "telemetry/histogram",
+    "telemetry/totals",
     "telemetry/access_line",
     "store/encoding",
     "store/wire",

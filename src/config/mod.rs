@@ -143,8 +143,22 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
         "errors",
     ];
     reader.refuse_unknown(root, &tables, "");
-    let model =
-        Model { identity, listen, upstream: upstream?, request_id, limits, routes, store, log, errors };
+    let model = Model {
+        identity,
+        listen,
+        upstream: upstream?,
+        request_id,
+        limits,
+        routes,
+        store,
+        log,
+        emf: None,
+        metrics: model::metrics::Metrics::default(),
+        cloudwatch: model::metrics::CloudWatch::default(),
+        admin: None,
+        alerts: model::admin::Alerts::default(),
+        errors,
+    };
     refuse_loop(reader, &model);
     Some(model)
 }

@@ -3,6 +3,10 @@
 //! Invariant: a value of these types cannot be wrong. Zero limits, unordered sizes and unknown
 //! names were refused on the way here, so nobody downstream checks again.
 
+pub mod admin;
+pub mod emf;
+pub mod metrics;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +36,16 @@ pub struct Model {
     pub store: Store,
     /// What is told, and where.
     pub log: Log,
+    /// Lines for CloudWatch, if there are any.
+    pub emf: Option<emf::Emf>,
+    /// What is measured.
+    pub metrics: metrics::Metrics,
+    /// What CloudWatch is set up with.
+    pub cloudwatch: metrics::CloudWatch,
+    /// What operators ask, and where; nothing is there to ask if it is not set.
+    pub admin: Option<admin::Admin>,
+    /// What operators are told unasked.
+    pub alerts: admin::Alerts,
     /// The shape of local replies.
     pub errors: ErrorFormat,
 }

@@ -1,5 +1,8 @@
-//! What is told of each exchange. Encoders are pure; the sink does the I/O.
+//! What is told of each exchange, and of all of them. Encoders are pure; the sink does the I/O.
 
 pub mod access_line;
+pub mod emf;
+pub mod histogram;
 pub mod record;
 pub mod sink;
+pub mod totals;

@@ -1,0 +1,3 @@
+//! What operators ask a running tollgate, on a listener of its own.
+
+pub mod status;
