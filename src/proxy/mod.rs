@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod forward;
 pub mod identify;
 pub mod listener;
+pub mod measure;
 pub mod screen;
 pub mod snapshot;
 pub mod tunnel;
