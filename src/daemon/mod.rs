@@ -121,7 +121,12 @@ impl Daemon {
         let upstream = destination.label.clone();
         let taken_over = AtomicUsize::new(0);
         let prepared = Prepared { model, destination, keys, buckets: Arc::clone(&buckets), taken_over };
-        let shared = Shared { current: Arc::new(Current::new(prepared)), seats };
+        let shared = Shared {
+            current: Arc::new(Current::new(prepared)),
+            seats,
+            interventions: Arc::default(),
+            health: Arc::default(),
+        };
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
@@ -143,7 +148,7 @@ impl Daemon {
             tracing::info!(%address, "listening");
         }
         tracing::info!(workers, upstream, "ready");
-        let Shared { current, seats } = shared;
+        let Shared { current, seats, .. } = shared;
         Ok(Daemon {
             addresses: bound.addresses,
             phase,

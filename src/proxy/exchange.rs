@@ -64,6 +64,8 @@ pub struct Exchange {
     pub response_head_nanos: Option<u64>,
     /// The app was asked.
     pub asked_upstream: bool,
+    /// Whether it is among what is measured.
+    pub is_counted: bool,
     conn: Rc<Connection>,
     refused: Option<RefusedHead>,
     status: u16,
@@ -143,6 +145,7 @@ impl Exchange {
             connect_nanos: None,
             response_head_nanos: None,
             asked_upstream: false,
+            is_counted: true,
             conn: Rc::clone(conn),
             refused: None,
             status: CLIENT_CLOSED_REQUEST,
@@ -165,6 +168,7 @@ impl Exchange {
         self.status = response.status().as_u16();
         match response.into_parts() {
             (parts, Answered::Body(answer)) => Response::from_parts(parts, Body::upstream(answer, self)),
+            (parts, Answered::Local(bytes)) => Response::from_parts(parts, Body::local(bytes, self)),
             (parts, Answered::Tunnel(tunnel)) => {
                 let wire = Rc::clone(&self.conn.wire);
                 wire.start_tunnel(tunnel.of(self));

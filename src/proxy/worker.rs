@@ -19,6 +19,8 @@ use crate::telemetry::record::Record;
 use crate::telemetry::sink::Lines;
 
 use super::current::Current;
+use super::health::Health;
+use super::interventions::Interventions;
 use super::snapshot::Snapshot;
 
 /// How long a line may wait in a worker's buffer.
@@ -43,6 +45,10 @@ pub struct Worker {
     id_room: RefCell<BytesMut>,
     /// Where values of answers' fields are written.
     pub value_room: RefCell<BytesMut>,
+    /// What operators decided by hand.
+    pub interventions: Arc<Interventions>,
+    /// What is told the load balancer.
+    pub health: Arc<Health>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -56,6 +62,10 @@ pub struct Shared {
     pub current: Arc<Current>,
     /// Room for connections.
     pub seats: Arc<Seats>,
+    /// What operators decided by hand.
+    pub interventions: Arc<Interventions>,
+    /// What is told the load balancer.
+    pub health: Arc<Health>,
 }
 
 /// Accepted connections of all workers.
@@ -95,7 +105,7 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats } = shared;
+        let Shared { current, seats, interventions, health } = shared;
         let prepared = current.get();
         let clock = Rc::new(clock);
         let worker = Rc::new(Worker {
@@ -110,6 +120,8 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
             value_room: RefCell::new(BytesMut::new()),
+            interventions,
+            health,
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
