@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Clock, Tick};
 use crate::config::diff::Change;
 use crate::limit::state::Now;
-use crate::proxy::current::Current;
-use crate::proxy::health::{Health, Readiness};
-use crate::proxy::interventions::Interventions;
+use crate::proxy::current::Prepared;
+use crate::proxy::health::Readiness;
+use crate::proxy::worker::Shared;
 use crate::telemetry::totals::{ProcessTotals, Totals};
 
 use super::process_figures::ProcessFigures;
@@ -26,12 +26,8 @@ const RELOADS_WAITING: usize = 4;
 /// The handle.
 #[derive(Debug)]
 pub struct Control {
-    /// What is in force.
-    pub current: Arc<Current>,
-    /// What operators decided by hand.
-    pub interventions: Arc<Interventions>,
-    /// What is told the load balancer.
-    pub health: Arc<Health>,
+    /// What the workers share: the configuration in force, interventions, measurements.
+    pub shared: Shared,
     /// Threads that serve.
     pub workers: usize,
     /// How reloads went.
@@ -41,21 +37,6 @@ pub struct Control {
     clock: Mutex<Clock>,
     started: Now,
     ask: mpsc::Sender<ReloadAsked>,
-}
-
-/// What a [`Control`] is made of.
-#[derive(Debug)]
-pub struct Parts {
-    /// What is in force.
-    pub current: Arc<Current>,
-    /// What operators decided by hand.
-    pub interventions: Arc<Interventions>,
-    /// What is told the load balancer.
-    pub health: Arc<Health>,
-    /// Threads that serve.
-    pub workers: usize,
-    /// Of the same beginning as the workers' clocks.
-    pub clock: Clock,
 }
 
 /// A sink and how to ask it for the lines it dropped.
@@ -135,15 +116,16 @@ impl Reloads {
 }
 
 impl Control {
-    /// A handle, and where reloads are asked for.
-    pub fn new(parts: Parts) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
-        let Parts { current, interventions, health, workers, clock } = parts;
+    /// A handle, and where reloads are asked for; `clock` has the same beginning as the workers'.
+    pub fn new(
+        shared: Shared,
+        workers: usize,
+        clock: Clock,
+    ) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
         let (ask, asked) = mpsc::channel(RELOADS_WAITING);
         let started = read(&clock);
         let control = Control {
-            current,
-            interventions,
-            health,
+            shared,
             workers,
             reloads: Reloads::default(),
             sinks: Mutex::default(),
@@ -180,7 +162,7 @@ impl Control {
     /// From now on the process only finishes what has begun.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.health.set(Readiness::Draining);
+        self.shared.health.set(Readiness::Draining);
     }
 
     /// Whether the process only finishes what has begun.
@@ -197,12 +179,21 @@ impl Control {
 
     /// Everything that is measured, the process included.
     pub fn totals(&self) -> Totals {
-        Totals { process: self.process(), ..Totals::default() }
+        let mut totals = self.shared.measurements.totals();
+        totals.traffic.connections_open = self.shared.seats.taken() as u64;
+        totals.traffic.max_connections = self.shared.seats.max() as u64;
+        totals.process = self.process(totals.process.invalid_emf_lines);
+        totals
     }
 
-    fn process(&self) -> ProcessTotals {
+    /// The configuration in force with all that was prepared for it.
+    pub fn prepared(&self) -> Arc<Prepared> {
+        self.shared.current.get()
+    }
+
+    fn process(&self, invalid_emf_lines: u64) -> ProcessTotals {
         let figures = ProcessFigures::read();
-        let prepared = self.current.get();
+        let prepared = self.prepared();
         let (reloads, failed_reloads) = self.reloads.counts();
         ProcessTotals {
             version: env!("CARGO_PKG_VERSION"),
@@ -216,7 +207,7 @@ impl Control {
             failed_reloads,
             reloaded_unix_ms: self.reloads.last().done_unix_ms.unwrap_or(0),
             dropped_lines: self.dropped_lines(),
-            invalid_emf_lines: 0,
+            invalid_emf_lines,
             resident_bytes: figures.resident_bytes,
             cpu_nanos: figures.cpu_nanos,
             open_files: figures.open_files,

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::model::{AccessSink, ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
+use crate::telemetry::measurements::Measurements;
 use crate::telemetry::sink::{Lines, Output, Sink};
 use crate::upstream::connect::Destination;
 
@@ -118,14 +119,16 @@ impl Daemon {
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
         let seats = Seats::new(model.listen.max_connections);
         let max_keys = model.store.max_keys;
+        let measurements = Arc::new(Measurements::new(&model.metrics));
         let upstream = destination.label.clone();
         let taken_over = AtomicUsize::new(0);
         let prepared = Prepared { model, destination, keys, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,
-            interventions: Arc::default(),
-            health: Arc::default(),
+            measurements: Arc::clone(&measurements),
+            interventions: Arc::clone(&interventions),
+            health: Arc::clone(&health),
         };
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();

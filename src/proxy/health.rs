@@ -80,7 +80,7 @@ pub fn health(exchange: &mut Exchange, conn: &Connection) -> Option<Response<Ans
         path if is(path, &admin.ready_path) => conn.worker.health.readiness(),
         _ => return None,
     };
-    exchange.is_counted = false;
+    exchange.is_measured = false;
     let mut response = Response::new(Answered::Local(text_of(readiness)));
     *response.status_mut() = readiness.status();
     let id = exchange.id().as_header().clone();

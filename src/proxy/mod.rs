@@ -19,6 +19,7 @@ pub mod health;
 pub mod identify;
 pub mod interventions;
 pub mod listener;
+pub mod measure;
 pub mod screen;
 pub mod snapshot;
 pub mod tunnel;

@@ -37,6 +37,16 @@ pub struct FromResponse {
     pub strip: bool,
 }
 
+impl FromResponse {
+    /// Whether nothing is read of answers.
+    pub fn is_empty(&self) -> bool {
+        self.cache_hit.is_none()
+            && self.analysis_latency.is_none()
+            && self.server_timing.is_empty()
+            && self.llm.is_none()
+    }
+}
+
 /// `cache_hit = { header = "X-Cache", equals = "HIT" }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheHit {
