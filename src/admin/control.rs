@@ -117,11 +117,7 @@ impl Reloads {
 
 impl Control {
     /// A handle, and where reloads are asked for; `clock` has the same beginning as the workers'.
-    pub fn new(
-        shared: Shared,
-        workers: usize,
-        clock: Clock,
-    ) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
+    pub fn new(shared: Shared, workers: usize, clock: Clock) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
         let (ask, asked) = mpsc::channel(RELOADS_WAITING);
         let started = read(&clock);
         let control = Control {

@@ -104,27 +104,61 @@ const CONFLICT: Answer =
 
 /// The table.
 pub(super) static ENDPOINTS: [Endpoint; 14] = [
-    get("/healthz", Action::Health, true, "Whether the process lives: every worker gave a sign of life.", &[
-        answer(StatusCode::OK, "It lives.", schema_of::<Alive>),
-        answer(StatusCode::SERVICE_UNAVAILABLE, "A worker gives no sign of life.", schema_of::<Alive>),
-    ]),
-    get("/readyz", Action::Ready, true, "Whether requests should be sent here.", &[
-        answer(StatusCode::OK, "It is ready.", schema_of::<Ready>),
-        answer(StatusCode::SERVICE_UNAVAILABLE, "The app is down, or the process drains.", schema_of::<Ready>),
-    ]),
-    get("/metrics", Action::Metrics, false, "What is measured, for Prometheus.", &[
-        text("All of it.", TEXT_FORMATS),
-        answer(StatusCode::NOT_FOUND, "Metrics are off.", schema_of::<ErrorBody>),
-    ]),
-    get("/status", Action::Status, false, "The state of the process.", &[
-        answer(StatusCode::OK, "All of it.", schema_of::<Status>),
-    ]),
-    get("/events", Action::Events, false, "The state each second, as server-sent events named `status`.", &[
-        text("It goes on until the process ends.", &["text/event-stream"]),
-    ]),
-    get("/openapi.json", Action::OpenApi, false, "This description.", &[
-        answer(StatusCode::OK, "All of it.", |_| schemars::json_schema!({ "type": "object" })),
-    ]),
+    get(
+        "/healthz",
+        Action::Health,
+        true,
+        "Whether the process lives: every worker gave a sign of life.",
+        &[
+            answer(StatusCode::OK, "It lives.", schema_of::<Alive>),
+            answer(StatusCode::SERVICE_UNAVAILABLE, "A worker gives no sign of life.", schema_of::<Alive>),
+        ],
+    ),
+    get(
+        "/readyz",
+        Action::Ready,
+        true,
+        "Whether requests should be sent here.",
+        &[
+            answer(StatusCode::OK, "It is ready.", schema_of::<Ready>),
+            answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The app is down, or the process drains.",
+                schema_of::<Ready>,
+            ),
+        ],
+    ),
+    get(
+        "/metrics",
+        Action::Metrics,
+        false,
+        "What is measured, for Prometheus.",
+        &[
+            text("All of it.", TEXT_FORMATS),
+            answer(StatusCode::NOT_FOUND, "Metrics are off.", schema_of::<ErrorBody>),
+        ],
+    ),
+    get(
+        "/status",
+        Action::Status,
+        false,
+        "The state of the process.",
+        &[answer(StatusCode::OK, "All of it.", schema_of::<Status>)],
+    ),
+    get(
+        "/events",
+        Action::Events,
+        false,
+        "The state each second, as server-sent events named `status`.",
+        &[text("It goes on until the process ends.", &["text/event-stream"])],
+    ),
+    get(
+        "/openapi.json",
+        Action::OpenApi,
+        false,
+        "This description.",
+        &[answer(StatusCode::OK, "All of it.", |_| schemars::json_schema!({ "type": "object" }))],
+    ),
     get("/", Action::Page, true, "A page for people.", &[text("The page.", &["text/html"])]),
     change(
         Method::POST,

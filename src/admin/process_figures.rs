@@ -8,22 +8,22 @@ const NANOS_PER_TICK: u64 = 1_000_000_000 / TICKS_A_SECOND;
 
 /// What the kernel says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ProcessFigures {
+pub(super) struct ProcessFigures {
     /// Resident memory.
-    pub resident_bytes: u64,
+    pub(super) resident_bytes: u64,
     /// Processor time of all threads.
-    pub cpu_nanos: u64,
+    pub(super) cpu_nanos: u64,
     /// Open descriptors.
-    pub open_files: u64,
+    pub(super) open_files: u64,
     /// The most that may be open.
-    pub max_open_files: u64,
+    pub(super) max_open_files: u64,
     /// Threads.
-    pub threads: u64,
+    pub(super) threads: u64,
 }
 
 impl ProcessFigures {
     /// Reads them.
-    pub fn read() -> ProcessFigures {
+    pub(super) fn read() -> ProcessFigures {
         let text = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         // The descriptor of the directory itself is gone again.
         let open_files =

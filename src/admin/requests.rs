@@ -151,7 +151,9 @@ fn in_range(seconds: u64) -> Result<(), Failure> {
 }
 
 /// A field that is there has a value: `null` is none.
-pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
@@ -182,14 +184,29 @@ mod tests {
     fn what_is_not_meant_is_refused() {
         let long = format!(r#"{{"user":"{}"}}"#, "a".repeat(1_025));
         for wrong in [
-            "", "null", "[]", "7", r#"{"usr":"ann"}"#, r#"{"user":null}"#, r#"{"user":""}"#, r#"{"user":7}"#,
-            r#"{"address":"192.0.2.0/24"}"#, r#"{"user":"a","address":"192.0.2.1"}"#, &long,
+            "",
+            "null",
+            "[]",
+            "7",
+            r#"{"usr":"ann"}"#,
+            r#"{"user":null}"#,
+            r#"{"user":""}"#,
+            r#"{"user":7}"#,
+            r#"{"address":"192.0.2.0/24"}"#,
+            r#"{"user":"a","address":"192.0.2.1"}"#,
+            &long,
         ] {
             let failure = selected(wrong).unwrap_err();
             assert_eq!((failure.status.as_u16(), failure.code), (400, "bad_request"), "{wrong}");
         }
-        for wrong in [r#"{"seconds":9}"#, r#"{"user":"a"}"#, r#"{"user":"a","seconds":0}"#,
-            r#"{"user":"a","seconds":2592001}"#, r#"{"user":"a","seconds":-1}"#, r#"{"user":"a","seconds":1.5}"#] {
+        for wrong in [
+            r#"{"seconds":9}"#,
+            r#"{"user":"a"}"#,
+            r#"{"user":"a","seconds":0}"#,
+            r#"{"user":"a","seconds":2592001}"#,
+            r#"{"user":"a","seconds":-1}"#,
+            r#"{"user":"a","seconds":1.5}"#,
+        ] {
             assert!(parse::<BlockRequest>(wrong.as_bytes()).and_then(BlockRequest::whom).is_err(), "{wrong}");
         }
     }

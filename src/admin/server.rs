@@ -24,6 +24,7 @@ use super::events::Streams;
 use super::explain;
 use super::listener::{PATIENCE, Peer};
 use super::openapi;
+use super::page;
 use super::readiness::Watch;
 use super::reply::{Body, Failure, json, whole};
 use super::status_of::Teller;
@@ -31,11 +32,6 @@ use super::status_of::Teller;
 const MAX_BODY: usize = 64 * 1024;
 /// At most this often a wrong token is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// What the page may do: its own scripts and styles, and ask us.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                           connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'none'";
-
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -109,7 +105,8 @@ impl Server {
         let body = if endpoint.has_body() {
             auth::check_origin(&head.headers)?;
             auth::check_media_type(&head.headers)?;
-            let late = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body took too long.");
+            let late =
+                |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body took too long.");
             tokio::time::timeout(PATIENCE, read(body)).await.map_err(late)??
         } else {
             Bytes::new()
@@ -136,8 +133,11 @@ impl Server {
                 let has_token = prepared.model.admin.as_ref().is_some_and(|admin| admin.token.is_some());
                 Ok(json(StatusCode::OK, &openapi::document(has_token)))
             }
-            Action::Page => Ok(page()),
-            Action::Reset => changes::reset(&asked),
+            Action::Page => Ok(live_page()),
+            Action::Reset => {
+                self.teller.forget_limits();
+                changes::reset(&asked)
+            }
             Action::Lift => changes::lift(&asked),
             Action::EndLift => changes::end_lift(&asked),
             Action::Block => changes::block(&asked),
@@ -170,10 +170,11 @@ impl Server {
     }
 }
 
-fn page() -> Response<Body> {
-    let mut response = whole(StatusCode::OK, "text/html; charset=utf-8", super::PAGE);
-    let policy = HeaderValue::from_static(PAGE_POLICY);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+fn live_page() -> Response<Body> {
+    let mut response = whole(StatusCode::OK, "text/html; charset=utf-8", page::PAGE);
+    if let Ok(policy) = HeaderValue::try_from(page::POLICY.as_str()) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

@@ -26,6 +26,18 @@ pub fn print(loaded: &Loaded) -> String {
     print_model(&loaded.model, &loaded.origins)
 }
 
+/// A configuration as text, without where its values come from.
+pub fn print_plain(model: &Model) -> String {
+    let text = print_model(model, &Origins::default());
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        let line = line.strip_suffix("  # default").unwrap_or(line).trim_end();
+        plain.push_str(line);
+        plain.push('\n');
+    }
+    plain
+}
+
 /// A model as text.
 pub(super) fn print_model(model: &Model, origins: &Origins) -> String {
     let mut printer = Printer { out: String::new(), origins, table: String::new() };

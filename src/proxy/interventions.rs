@@ -138,11 +138,12 @@ impl Interventions {
     /// Lifts in force.
     pub fn lifts(&self, now: Tick) -> Vec<Lift> {
         let lists = self.read();
-        let of_limit = |(limit, callers): (&Box<str>, &Callers)| {
-            let limit = limit.clone();
-            callers.all(now).into_iter().map(move |(whom, until)| Lift { limit: limit.clone(), whom, until })
-        };
-        lists.lifts.iter().flat_map(of_limit).collect()
+        let mut lifts = Vec::new();
+        for (limit, callers) in &lists.lifts {
+            let all = callers.all(now).into_iter();
+            lifts.extend(all.map(|(whom, until)| Lift { limit: limit.clone(), whom, until }));
+        }
+        lifts
     }
 
     /// Blocks in force.
@@ -214,9 +215,8 @@ impl Callers {
 
     fn all(&self, now: Tick) -> Vec<(Whom, Tick)> {
         let everybody = self.everybody.map(|until| (Whom::Everybody, until));
-        let user =
-            |(user, until): (&Box<[u8]>, &Tick)| (Whom::User(String::from_utf8_lossy(user).into()), *until);
-        let users = self.users.iter().map(user);
+        let named = |user: &[u8]| Whom::User(String::from_utf8_lossy(user).into());
+        let users = self.users.iter().map(|(user, until)| (named(user), *until));
         let addresses = self.addresses.iter().map(|(address, until)| (Whom::Address(*address), *until));
         let all = everybody.into_iter().chain(users).chain(addresses);
         let mut all: Vec<_> = all.filter(|(_, until)| *until > now).collect();
