@@ -16,6 +16,7 @@ mod keepalive;
 mod leaving;
 mod limits;
 mod local_replies;
+mod mouths;
 mod pool;
 mod rate_limits;
 mod record;
