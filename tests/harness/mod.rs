@@ -7,6 +7,7 @@
 pub mod app;
 pub mod client;
 pub mod journal;
+pub mod log;
 pub mod origin;
 pub mod process;
 pub mod scratch;
