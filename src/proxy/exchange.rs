@@ -1,39 +1,37 @@
 //! One request and its answer: what is known of it, and its record when it ends.
 //!
-//! Invariant: an exchange that was opened is recorded exactly once, when it is dropped, wherever that is: in the
-//! service, in the answer's body, after the last flush, or at a tunnel's end.
+//! Invariant: an exchange that was opened is recorded exactly once, when it is dropped (`ended`), wherever that is: in
+//! the service, in the answer's body, after the last flush, or at a tunnel's end.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Response, header};
+use http::{Method, Response, header};
 
 use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
-use crate::identity::redact;
 use crate::limit::meter::Meter;
 use crate::limit::rules::Limit;
 use crate::message::head::HeadFault;
 use crate::message::local_reply::{LocalReply, Violated};
 use crate::message::request_id::RequestId;
-use crate::telemetry::record::{Outcome, Record};
+use crate::telemetry::record::Outcome;
+use crate::telemetry::series::Told;
 use crate::upstream::fault::UpstreamFault;
 
 use super::admit::Account;
 use super::body::Body;
-use super::caller::{Caller, User};
+use super::caller::Caller;
 use super::connection::Connection;
 use super::forward::Answered;
+use super::measure::read_told;
 use super::snapshot::Snapshot;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// In records only: the client left before there was a status.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -64,14 +62,17 @@ pub struct Exchange {
     pub response_head_nanos: Option<u64>,
     /// The app was asked.
     pub asked_upstream: bool,
-    conn: Rc<Connection>,
-    refused: Option<RefusedHead>,
-    status: u16,
+    /// Whether it is measured; what load balancers ask of our health is not.
+    pub is_measured: bool,
+    pub(super) told: Told,
+    pub(super) conn: Rc<Connection>,
+    pub(super) refused: Option<RefusedHead>,
+    pub(super) status: u16,
     outcome: Option<Outcome>,
-    cause: Option<String>,
-    bytes_in: Option<u64>,
-    written_before: u64,
-    tunneled: (u64, u64),
+    pub(super) cause: Option<String>,
+    pub(super) bytes_in: Option<u64>,
+    pub(super) written_before: u64,
+    pub(super) tunneled: (u64, u64),
 }
 
 /// A limit that refuses.
@@ -101,9 +102,9 @@ impl Refusing {
 
 /// Method and path of a head that was refused before it was parsed, as far as they can be told.
 #[derive(Debug)]
-struct RefusedHead {
-    method: Vec<u8>,
-    path: Vec<u8>,
+pub(super) struct RefusedHead {
+    pub(super) method: Vec<u8>,
+    pub(super) path: Vec<u8>,
 }
 
 impl Exchange {
@@ -120,7 +121,9 @@ impl Exchange {
         let method = words.next().unwrap_or_default().to_vec();
         let target = words.next().unwrap_or_default();
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec();
-        let (nothing, ()) = http::Request::new(()).into_parts();
+        let (mut nothing, ()) = http::Request::new(()).into_parts();
+        // For the measurements, which have one place for all methods of no name.
+        nothing.method = Method::from_bytes(&method).unwrap_or(Method::CONNECT);
         let mut exchange = Exchange::new(nothing, conn);
         exchange.refused = Some(RefusedHead { method, path });
         exchange.bytes_in = Some(head.len() as u64);
@@ -130,6 +133,7 @@ impl Exchange {
 
     fn new(request: Parts, conn: &Rc<Connection>) -> Box<Exchange> {
         conn.wire.open();
+        conn.worker.series.in_flight.add(1);
         Box::new(Exchange {
             snapshot: conn.worker.snapshot(),
             request,
@@ -143,6 +147,8 @@ impl Exchange {
             connect_nanos: None,
             response_head_nanos: None,
             asked_upstream: false,
+            is_measured: true,
+            told: Told::default(),
             conn: Rc::clone(conn),
             refused: None,
             status: CLIENT_CLOSED_REQUEST,
@@ -167,6 +173,8 @@ impl Exchange {
             (parts, Answered::Body(answer)) => Response::from_parts(parts, Body::upstream(answer, self)),
             (parts, Answered::Tunnel(tunnel)) => {
                 let wire = Rc::clone(&self.conn.wire);
+                self.conn.worker.series.tunnels.add(1);
+                self.conn.worker.series.tunnels_open.add(1);
                 wire.start_tunnel(tunnel.of(self));
                 Response::from_parts(parts, Body::none())
             }
@@ -217,6 +225,14 @@ impl Exchange {
             let unix_seconds = worker.clock.unix_nanos(worker.clock.recent()) / 1_000_000_000;
             let room = &mut *worker.value_room.borrow_mut();
             told.write(&self.snapshot.limits.limiting, unix_seconds, headers, room);
+        }
+    }
+
+    /// Reads what the head of the app's answer tells of the app.
+    pub fn read_told(&mut self, status: u16, headers: &mut HeaderMap) {
+        let from = &self.snapshot.model.metrics.from_response;
+        if !from.is_empty() {
+            self.told = read_told(headers, status, from, &self.conn.worker.measurements);
         }
     }
 
@@ -278,7 +294,7 @@ impl Exchange {
         wire.flush_then_end(self);
     }
 
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.outcome {
             Some(outcome) => outcome,
             None if std::thread::panicking() => Outcome::Panicked,
@@ -286,64 +302,6 @@ impl Exchange {
             None if self.conn.worker.is_aborting() => Outcome::CutOff,
             None => Outcome::DownstreamLeft,
         }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.conn.wire.close_exchange();
-        if self.account.is_open() {
-            let now = self.conn.worker.now();
-            self.account.close(&self.snapshot.buckets, now);
-        }
-        if self.conn.wire.was_overdue() {
-            self.because(UpstreamFault::RouteTimeout.to_string());
-        }
-        let worker = &self.conn.worker;
-        let now = worker.clock.now();
-        let model = &self.snapshot.model;
-        let Parts { method, uri, headers, .. } = &self.request;
-        let (method, path) = match &self.refused {
-            None => (method.as_str().as_bytes(), uri.path().as_bytes()),
-            Some(refused) => (&refused.method[..], &refused.path[..]),
-        };
-        let named: Vec<(HeaderName, HeaderValue)> = model
-            .log
-            .headers
-            .iter()
-            .filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
-            .collect();
-        let key_parameter = model.identity.api_key().and_then(|source| source.query.as_deref());
-        let query = uri.query().filter(|_| model.log.query).map(|query| match key_parameter {
-            Some(name) => redact(query, name),
-            None => Cow::Borrowed(query),
-        });
-        worker.record(&Record {
-            unix_nanos: worker.clock.unix_nanos(self.opened),
-            request_id: self.id.as_ref().map_or("", RequestId::as_str),
-            client_addr: self.client,
-            method,
-            path,
-            query: query.as_deref().map(str::as_bytes),
-            user: self.caller.user.as_ref().map(User::as_bytes),
-            tier: self.caller.tier.as_deref(),
-            route: self.route_name(),
-            limit: self.account.refusing.as_ref().map(|refusing| &*refusing.limit),
-            shadow_limit: self.account.shadow.as_ref().map(|refusing| &*refusing.limit),
-            status: self.status,
-            outcome: self.outcome(),
-            bytes_in: self.bytes_in.unwrap_or(self.conn.wire.message_in()) + self.tunneled.0,
-            bytes_out: self.conn.wire.written() - self.written_before + self.tunneled.1,
-            duration_nanos: now.nanos_since(self.opened),
-            connect_nanos: self.connect_nanos,
-            response_head_nanos: self.response_head_nanos,
-            upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
-            user_agent: headers.get(header::USER_AGENT),
-            traceparent: headers.get(TRACEPARENT),
-            amzn_trace_id: headers.get(X_AMZN_TRACE_ID),
-            headers: &named,
-            cause: self.cause.as_deref(),
-        });
     }
 }
 

@@ -14,12 +14,14 @@ use crate::clock::Clock;
 use crate::config::model::IdFormat;
 use crate::limit::state::Now;
 use crate::message::request_id::RequestId;
-use crate::telemetry::access_line::AccessLine;
+use crate::telemetry::measurements::Measurements;
 use crate::telemetry::record::Record;
-use crate::telemetry::sink::Lines;
+use crate::telemetry::series::{Ended, WorkerSeries};
 
 use super::current::Current;
+use super::measure::{OfRoute, Series};
 use super::snapshot::Snapshot;
+use super::telling::{Telling, WorkerLines};
 
 /// How long a line may wait in a worker's buffer.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -38,11 +40,15 @@ pub struct Worker {
     snapshot: RefCell<Rc<Snapshot>>,
     current: Arc<Current>,
     generation: Cell<u64>,
-    lines: RefCell<(AccessLine, Lines)>,
+    telling: RefCell<Telling>,
     random: RefCell<fastrand::Rng>,
     id_room: RefCell<BytesMut>,
     /// Where values of answers' fields are written.
     pub value_room: RefCell<BytesMut>,
+    /// What this worker counts.
+    pub series: Arc<WorkerSeries>,
+    /// What all of them count.
+    pub measurements: Arc<Measurements>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -56,6 +62,8 @@ pub struct Shared {
     pub current: Arc<Current>,
     /// Room for connections.
     pub seats: Arc<Seats>,
+    /// What is measured.
+    pub measurements: Arc<Measurements>,
 }
 
 /// Accepted connections of all workers.
@@ -76,7 +84,13 @@ impl Seats {
         self.max.store(max, Ordering::Relaxed);
     }
 
-    fn max(&self) -> usize {
+    /// Connections that are seated.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The most that may be.
+    pub fn max(&self) -> usize {
         self.max.load(Ordering::Relaxed)
     }
 }
@@ -94,22 +108,25 @@ impl Drop for Seat {
 
 impl Worker {
     /// A worker without connections.
-    pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats } = shared;
+    pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
+        let Shared { current, seats, measurements } = shared;
+        let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
         let worker = Rc::new(Worker {
             alarms: Alarms::new(Rc::clone(&clock)),
             clock,
             scratch: RefCell::new(BytesMut::new()),
-            snapshot: RefCell::new(Snapshot::new(&prepared, None)),
+            snapshot: RefCell::new(Snapshot::new(&prepared, None, &series)),
             current,
             // Looked at again at once: it may have been swapped meanwhile.
             generation: Cell::new(u64::MAX),
-            lines: RefCell::new((AccessLine::default(), lines)),
+            telling: RefCell::new(Telling::new(lines)),
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
             value_room: RefCell::new(BytesMut::new()),
+            series,
+            measurements,
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -129,7 +146,7 @@ impl Worker {
     fn take_over(&self) {
         let Some((generation, prepared)) = self.current.newer_than(self.generation.get()) else { return };
         self.generation.set(generation);
-        let snapshot = Snapshot::new(&prepared, Some(&self.snapshot.borrow()));
+        let snapshot = Snapshot::new(&prepared, Some(&self.snapshot.borrow()), &self.series);
         self.snapshot.replace(snapshot);
         prepared.taken_over.fetch_add(1, Ordering::Release);
     }
@@ -147,6 +164,7 @@ impl Worker {
             return None;
         }
         self.connections.set(self.connections.get() + 1);
+        self.series.connections.add(1);
         Some(Seat(Rc::clone(self)))
     }
 
@@ -181,10 +199,16 @@ impl Worker {
         self.random.borrow_mut().u32(..).to_ne_bytes()
     }
 
+    /// Writes what is told of an exchange that is measured.
+    pub fn tell(&self, record: &Record<'_>, ended: &Ended<'_>, of: &Series, route: &OfRoute) {
+        let telling = &mut *self.telling.borrow_mut();
+        telling.record(record);
+        telling.emf(record, ended, of, route, &self.series);
+    }
+
     /// Writes a record.
     pub fn record(&self, record: &Record<'_>) {
-        let (line, lines) = &mut *self.lines.borrow_mut();
-        lines.push(|out| line.encode(record, out));
+        self.telling.borrow_mut().record(record);
     }
 
     /// Whether the process is about to end.
@@ -211,15 +235,18 @@ impl Worker {
     /// Looks after deadlines, buffers and idle connections for as long as the worker lives.
     pub async fn keep_house(&self) {
         let mut last_flush = self.clock.now();
+        self.series.beat(last_flush);
         let mut last_quiet = last_flush;
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             self.take_over();
             self.alarms.sweep();
             let now = self.clock.recent();
+            self.series.beat(now);
+            self.series.idle.set(self.snapshot.borrow().pool.len() as u64);
             if last_flush + FLUSH_EVERY <= now {
                 last_flush = now;
-                self.lines.borrow_mut().1.flush();
+                self.flush();
             }
             if last_quiet + QUIET_SWEEP_EVERY <= now {
                 last_quiet = now;
@@ -231,6 +258,6 @@ impl Worker {
 
     /// Hands over the last lines.
     pub fn flush(&self) {
-        self.lines.borrow_mut().1.flush();
+        self.telling.borrow_mut().flush();
     }
 }

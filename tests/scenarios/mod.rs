@@ -5,6 +5,7 @@ mod alerts;
 mod answers;
 mod bodies;
 mod drain;
+mod emf;
 mod expect;
 mod forwarded;
 mod framing;
