@@ -321,8 +321,8 @@ fn every_dependency_has_its_reason() {
 }
 
 #[test]
-fn every_configuration_in_the_documents_of_limits_can_be_used() {
-    for name in ["limits.md", "migrating.md"] {
+fn every_configuration_in_the_documents_of_a_feature_can_be_used() {
+    for name in ["limits.md", "migrating.md", "alerts.md"] {
         let text = read(&root().join("docs").join(name));
         let blocks: Vec<&str> = text
             .split("```toml\n")

@@ -24,6 +24,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Of an answer's body, this much is looked at.
 const BODY_MAX: u64 = 256;
 
+const TLS: &str = "TLS failed; is the certificate valid?";
+
 /// Where messages go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -238,7 +240,7 @@ fn fault(error: &ureq::Error) -> Outcome {
         Error::HostNotFound => failed("the host's name is not known"),
         Error::Io(error) => failed(io_fault(error.kind())),
         Error::ConnectionFailed => failed("no connection"),
-        Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) => failed("TLS failed; is the certificate valid?"),
+        Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) => failed(TLS),
         Error::ConnectProxyFailed(_) | Error::InvalidProxyUrl => {
             failed("the proxy of the environment does not connect")
         }
@@ -256,6 +258,8 @@ fn io_fault(kind: io::ErrorKind) -> &'static str {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted => "the connection was closed",
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "there is no way to the host",
+        // So TLS tells what it did not understand, or does not trust.
+        io::ErrorKind::InvalidData => TLS,
         _ => "no connection",
     }
 }

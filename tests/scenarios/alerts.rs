@@ -313,12 +313,13 @@ fn a_redirect_is_not_followed() {
 fn an_address_is_in_no_line_whatever_goes_wrong() {
     let echo = format!("Cannot POST {SECRET_PATH}");
     let echo = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{echo}", echo.len());
-    let origins =
-        [echo.as_str(), "HTTP/1.1 nonsense\r\n\r\n", "\x16\x03\x01", ""].map(Origin::answering_once);
-    let addresses = origins.iter().flat_map(|origin| {
-        let address = origin.address();
-        [format!("http://{address}{SECRET_PATH}"), format!("https://{address}{SECRET_PATH}")]
+    let origins = [echo.as_str(), "HTTP/1.1 nonsense\r\n\r\n", ""].map(Origin::answering_once);
+    // Speaks first, and no TLS.
+    let bare = Origin::start(|mut peer| {
+        peer.send("220 hello\r\n").wait_for_end();
     });
+    let addresses = origins.iter().map(|origin| format!("http://{}{SECRET_PATH}", origin.address()));
+    let addresses = addresses.chain([format!("https://{}{SECRET_PATH}", bare.address())]);
     let strange =
         ["http://s3cr3t.invalid/", "ftp://127.0.0.1/s3cr3t", "http://[::s3cr3t/", "s3cr3t", "http://"];
     let start = |(at, url): (usize, String)| {
@@ -338,6 +339,9 @@ fn an_address_is_in_no_line_whatever_goes_wrong() {
         drop(alerts);
         logged(&name, "an alert was not sent");
     }
+    log::wait_for("TLS", |event| {
+        event["error"].as_str().is_some_and(|error| error.starts_with("TLS failed"))
+    });
     assert_secret_is_kept();
 }
 
