@@ -104,6 +104,7 @@ const PURE: &[&str] = &[
     "alerts/evaluation",
     "alerts/message",
     "alerts/outbox",
+    "alerts/reach",
     "alerts/rule",
     "alerts/window",
     "telemetry/record",

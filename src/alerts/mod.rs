@@ -10,6 +10,7 @@ pub mod answer;
 pub mod evaluation;
 pub mod message;
 pub mod outbox;
+pub mod reach;
 pub mod rule;
 pub mod sender;
 pub mod window;
