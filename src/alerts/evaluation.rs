@@ -50,6 +50,14 @@ impl Evaluation {
         before.into_iter().filter_map(|watch| watch.withdraw(now)).collect()
     }
 
+    /// Lets the windows of all rules begin with this state of the counters.
+    pub fn begin(&mut self, now: Moment, totals: &Totals) {
+        for watch in &mut self.watches {
+            let (rule, window) = watch.window_mut();
+            window.look(rule, now.tick, totals, &Signs::default());
+        }
+    }
+
     /// Looks at every rule, once a second; what is to be told, in the order of the rules.
     pub fn look(&mut self, now: Moment, totals: &Totals, signs: &Signs) -> Vec<Alert> {
         let look = |watch: &mut Watch| {
@@ -151,6 +159,14 @@ mod tests {
             assert_eq!(told(&all.look(at(second), &failing(5 + second), &down())), [("errors", FIRED)]);
         }
         assert_eq!(told(&all.replace(&[], at(second))), [("errors", Kind::Resolved(Ending::Withdrawn))]);
+    }
+
+    #[test]
+    fn what_came_before_the_first_look_counts_if_windows_began_before() {
+        let mut all = Evaluation::default();
+        all.replace(&[rule("errors", AlertMeasure::ErrorRate)], at(0));
+        all.begin(at(0), &failing(0));
+        assert_eq!(told(&all.look(at(1), &failing(5), &down())), [("errors", FIRED)]);
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Starts. `look` is called once a second, and only if there are rules; `service` and `host` stand in messages.
+    /// Starts. `look` is called once a second, and only if there are rules; what it tells counts from zero, as it
+    /// does when the process has just begun. `service` and `host` stand in messages.
     ///
     /// # Errors
     ///
@@ -79,6 +80,7 @@ impl Alerts {
             quotas: None,
         };
         watchman.replace(alerts)?;
+        watchman.evaluation.begin(watchman.moment(), &Totals::default());
         let (changes, changed) = mpsc::channel();
         let thread =
             thread::Builder::new().name("alerts".to_owned()).spawn(move || watchman.run(&changed))?;

@@ -127,7 +127,6 @@ fn assert_secret_is_kept() {
 fn an_alert_fires_once_and_is_resolved_once_wherever_it_is_told() {
     let (webhook, slack) = (Origin::answering(ok("")), Origin::answering(ok("ok")));
     let measured = Measured::default();
-    measured.count(100, 100);
     let alerts = measured.start(&admin::Alerts {
         slack: url(slack.address()),
         webhook: url(webhook.address()),
