@@ -2,6 +2,7 @@
 //!
 //! Everything that can fail is tried before the first worker starts: a process that says `ready` serves.
 
+mod alerting;
 mod bind;
 mod error;
 mod intervals;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
@@ -88,6 +90,7 @@ pub struct Daemon {
     threads: Vec<WorkerThread>,
     sinks: Sinks,
     intervals: Option<Intervals>,
+    alerts: Alerts,
     names: Vec<UnixName>,
     tending: Tending,
     snapshots: Option<Snapshots>,
@@ -146,6 +149,8 @@ impl Daemon {
         let intervals =
             Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
+        let alerts =
+            alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
@@ -156,6 +161,7 @@ impl Daemon {
             threads,
             sinks,
             intervals,
+            alerts,
             names: bound.names,
             tending,
             snapshots,
@@ -210,6 +216,7 @@ impl Daemon {
         // The last one, with all that was spent.
         drop(self.snapshots);
         drop(self.intervals);
+        drop(self.alerts);
         self.sinks.close();
     }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod alerts;
+mod alerts_end_to_end;
 mod answers;
 mod bodies;
 mod drain;
