@@ -201,9 +201,7 @@ impl Worker {
 
     /// Writes what is told of an exchange that is measured.
     pub fn tell(&self, record: &Record<'_>, ended: &Ended<'_>, of: &Series, route: &OfRoute) {
-        let telling = &mut *self.telling.borrow_mut();
-        telling.record(record);
-        telling.emf(record, ended, of, route, &self.series);
+        self.telling.borrow_mut().tell(record, ended, of, route, &self.series);
     }
 
     /// Writes a record.
