@@ -2,6 +2,8 @@
 
 mod accept;
 mod admin;
+mod alerts;
+mod alerts_end_to_end;
 mod answers;
 mod bodies;
 mod drain;
