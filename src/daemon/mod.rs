@@ -2,6 +2,7 @@
 //!
 //! Everything that can fail is tried before the first worker starts: a process that says `ready` serves.
 
+mod alerting;
 mod bind;
 mod error;
 mod intervals;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::control::{Control, ReloadAsked};
 use crate::admin::listener::{AdminThread, Bound as AdminBound};
+use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
@@ -98,6 +100,7 @@ pub struct Daemon {
     threads: Vec<WorkerThread>,
     sinks: Sinks,
     intervals: Option<Intervals>,
+    alerts: Alerts,
     names: Vec<UnixName>,
     tending: Tending,
     snapshots: Option<Snapshots>,
@@ -170,6 +173,8 @@ impl Daemon {
             Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
         let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
+        let alerts =
+            alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
@@ -180,6 +185,7 @@ impl Daemon {
             threads,
             sinks,
             intervals,
+            alerts,
             names,
             tending,
             snapshots,
@@ -240,6 +246,7 @@ impl Daemon {
         // The last one, with all that was spent.
         drop(self.snapshots);
         drop(self.intervals);
+        drop(self.alerts);
         self.sinks.close();
     }
 }

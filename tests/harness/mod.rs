@@ -9,6 +9,7 @@ pub mod agent;
 pub mod app;
 pub mod client;
 pub mod journal;
+pub mod log;
 pub mod origin;
 pub mod process;
 pub mod scratch;

@@ -347,7 +347,7 @@ fn a_reload_is_answered_with_what_it_did_or_with_every_problem() {
 }
 
 #[test]
-fn without_a_file_there_is_nothing_to_reload() {
+fn a_file_that_is_gone_is_told_as_the_problem() {
     let origin = echoing();
     let tollgate = limited(&origin);
     std::fs::remove_file(tollgate.config()).unwrap();
@@ -559,6 +559,17 @@ fn a_flood_of_admin_connections_disturbs_no_traffic() {
         let mut text = String::new();
         asked.is_ok() && socket.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.1 200")
     });
+}
+
+#[test]
+fn silent_connections_make_room_for_operators_after_a_while() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    let silent: Vec<Socket> = (0..64).map(|_| Socket::connect(operator.address()).unwrap()).collect();
+    // It waits for a place, and is answered then.
+    assert_eq!(operator.get("/healthz").status, 200);
+    drop(silent);
 }
 
 #[test]

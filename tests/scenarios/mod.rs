@@ -3,6 +3,8 @@
 mod accept;
 mod admin;
 mod admin_tools;
+mod alerts;
+mod alerts_end_to_end;
 mod answers;
 mod bodies;
 mod drain;
@@ -17,6 +19,7 @@ mod keepalive;
 mod leaving;
 mod limits;
 mod local_replies;
+mod mouths;
 mod pool;
 mod rate_limits;
 mod record;
