@@ -573,6 +573,22 @@ fn silent_connections_make_room_for_operators_after_a_while() {
 }
 
 #[test]
+fn a_connection_whose_peer_does_not_read_is_dropped() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    let open_files = || operator.status()["process"]["open_files"].as_u64().unwrap();
+    let before = open_files();
+    let mut stalled = Socket::connect(operator.address()).unwrap();
+    stalled.narrow();
+    let many = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+    stalled.write_all(many.as_bytes()).unwrap();
+    eventually("the connection", || open_files() > before);
+    eventually("its end", || open_files() <= before);
+    drop(stalled);
+}
+
+#[test]
 fn a_head_that_is_too_large_is_refused() {
     let origin = echoing();
     let tollgate = limited(&origin);
