@@ -149,10 +149,8 @@ impl Daemon {
             interventions: Arc::default(),
             health: Arc::default(),
         };
-        let (control, reloads_asked) = Control::new(shared.clone(), workers, clock.sibling());
-        for (name, dropped) in sinks.dropped() {
-            control.add_sink(name, dropped);
-        }
+        let (control, reloads_asked) =
+            Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
@@ -174,17 +172,7 @@ impl Daemon {
         let intervals =
             Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
-        let admin = match admin_bound {
-            None => None,
-            Some((addresses, listeners)) => {
-                let thread =
-                    AdminThread::start(listeners, Arc::clone(&control)).map_err(StartError::Threads)?;
-                for address in addresses {
-                    tracing::info!(%address, "admin listening");
-                }
-                Some(thread)
-            }
-        };
+        let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
         let alerts =
             alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         for address in &bound.addresses {
@@ -241,6 +229,7 @@ impl Daemon {
 
     /// Cuts off whatever is under way.
     pub fn abort(&self) {
+        self.control.start_draining();
         self.phase.send_replace(Phase::Aborting);
     }
 
@@ -276,4 +265,12 @@ fn bind_admin(model: &Model, names: &mut Vec<UnixName>) -> Result<Option<ForAdmi
         Bound::Unix(listener) => AdminBound::Unix(listener),
     };
     Ok(Some((addresses, per_worker.into_iter().flatten().map(listener).collect())))
+}
+
+fn start_admin((addresses, listeners): ForAdmin, control: &Arc<Control>) -> Result<AdminThread, StartError> {
+    let thread = AdminThread::start(listeners, Arc::clone(control)).map_err(StartError::Threads)?;
+    for address in addresses {
+        tracing::info!(%address, "admin listening");
+    }
+    Ok(thread)
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod admin_tools;
 mod alerts;
 mod alerts_end_to_end;
 mod answers;
