@@ -69,7 +69,9 @@ mod tests {
 
     #[test]
     fn the_page_has_no_markup_that_the_policy_would_refuse_and_puts_in_none() {
-        for word in [" style=\"", " onclick", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"] {
+        for word in
+            [" style=\"", " onclick", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"]
+        {
             assert!(!PAGE.contains(word), "{word}");
         }
         // Addresses of other hosts; the name of SVG is none.

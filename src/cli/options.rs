@@ -1,5 +1,7 @@
 //! The arguments of every subcommand.
 
+pub(super) mod live;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -43,6 +45,17 @@ pub(super) enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Tell how limits stand at a running tollgate; reset and lift them
+    Limits(live::Limits),
+    /// Refuse everything a caller asks a running tollgate for, for a while
+    Block(live::Block),
+    /// End a block before its time
+    Unblock(live::Unblock),
+    /// Watch a running tollgate in the terminal
+    ///
+    /// Rates by second, latencies, limits, callers and refusals. q quits, Tab and the arrows go through the panels,
+    /// p pauses. Writes one state and ends if standard output is no terminal.
+    Top(live::Top),
     /// Write a completion script to standard output
     Completions {
         /// The shell it is for
