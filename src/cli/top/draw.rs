@@ -68,7 +68,7 @@ pub(super) fn counts(status: &Status, history: &History) -> [String; 2] {
             rate(per_second(|sample| sample.traffic.throttled)),
         ),
         format!(
-            "in flight {}, connections {} of {}, WebSockets {}, in {}/s, out {}/s",
+            "in flight {}, connections {}/{}, tunnels {}, in {}/s, out {}/s",
             traffic.in_flight,
             traffic.connections,
             traffic.max_connections,
@@ -280,7 +280,7 @@ mod tests {
         );
         assert!(routes[0].ends_with("live"), "{routes:#?}");
         assert!(routes[1].starts_with("requests 40.0/s") && routes[1].contains("5xx 0/s"), "{routes:#?}");
-        assert!(routes[5].contains("in flight 13, connections 212 of 20000"), "{routes:#?}");
+        assert!(routes[5].contains("in flight 13, connections 212/20000"), "{routes:#?}");
         assert!(routes[8].starts_with("query") && routes[8].contains("25.0"), "{routes:#?}");
         assert!(routes[8].contains("89.0  276  685"), "{routes:#?}");
         assert!(routes[23].starts_with("q quit"), "{routes:#?}");

@@ -84,15 +84,15 @@ fn route_cells(route: &RouteStatus, per_second: String) -> Vec<String> {
 }
 
 fn limits(status: &Status) -> Grid {
-    const COLUMNS: &[Align] = &[Left, Left, Right, Right, Right, Left, Right];
-    let head = ["limit", "mode", "keys", "refused", "shadow", "spent", "left"];
+    const COLUMNS: &[Align] = &[Left, Left, Right, Left, Right];
+    let head = ["limit", "mode", "refused", "keys", "left"];
     let mut grid = Grid::new(COLUMNS, &head, "no limit is configured");
     for limit in &status.limits {
         let LimitStatus { name, mode, keys, refused, shadow_refused, .. } = limit;
-        let numbers = [*keys, *refused, *shadow_refused].map(|number| number.to_string());
-        let mut cells = vec![shown(name), mode.clone()];
-        cells.extend(numbers);
-        grid.add(if mode == "enforce" { Tone::Plain } else { Tone::Quiet }, cells);
+        let in_shadow =
+            if *shadow_refused > 0 { format!("{shadow_refused} in shadow") } else { String::new() };
+        let tone = if mode == "enforce" { Tone::Plain } else { Tone::Quiet };
+        grid.add(tone, vec![shown(name), mode.clone(), refused.to_string(), keys.to_string(), in_shadow]);
         for key in limit.fullest.iter().take(SHOWN_KEYS) {
             let spent = key.most.saturating_sub(key.remaining);
             let tone = match key.remaining {
@@ -100,18 +100,20 @@ fn limits(status: &Status) -> Grid {
                 _ if spent.saturating_mul(4) >= key.most.saturating_mul(3) => Tone::Warn,
                 _ => Tone::Quiet,
             };
-            let mut cells = vec![format!("  {}", key_name(key))];
-            cells.extend(std::iter::repeat_n(String::new(), 4));
-            cells.extend([bar(spent, key.most), left(key)]);
-            grid.add(tone, cells);
+            let name = format!("  {}", key_name(key));
+            grid.add(tone, vec![name, String::new(), String::new(), bar(spent, key.most), left(key)]);
         }
     }
     grid
 }
 
 fn bar(part: u64, whole: u64) -> String {
-    let cells = (u128::from(part) * BAR as u128).div_ceil(u128::from(whole.max(1)));
-    let cells = usize::try_from(cells).unwrap_or(BAR).min(BAR);
+    let nearest = (u128::from(part) * BAR as u128 + u128::from(whole) / 2) / u128::from(whole.max(1));
+    let cells = match usize::try_from(nearest).unwrap_or(BAR) {
+        _ if part == 0 => 0,
+        _ if part >= whole => BAR,
+        cells => cells.clamp(1, BAR - 1),
+    };
     format!("{}{}", "█".repeat(cells), "░".repeat(BAR - cells))
 }
 
@@ -217,7 +219,7 @@ mod tests {
     #[test]
     fn a_bar_is_empty_only_at_nothing_and_full_only_at_all() {
         let filled = |part, whole| bar(part, whole).matches('█').count();
-        assert_eq!([filled(0, 1_000), filled(1, 1_000), filled(500, 1_000)], [0, 1, 6]);
+        assert_eq!([0, 1, 500, 999].map(|part| filled(part, 1_000)), [0, 1, 6, 11]);
         assert_eq!(
             [filled(1_000, 1_000), filled(0, 0), filled(u64::MAX, u64::MAX), filled(9, 3)],
             [12, 0, 12, 12]
