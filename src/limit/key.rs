@@ -112,6 +112,16 @@ impl Seed {
         KeyId(hasher.finish128().as_bytes())
     }
 
+    /// A hash of a caller's name, for tables in memory.
+    pub fn name_hash(&self, user: Option<&[u8]>, address: Option<IpAddr>) -> u64 {
+        let mut parts = Parts { hasher: SipHasher13::new_with_keys(self.0[0], self.0[1]), any: false };
+        match user {
+            Some(user) => parts.write(b'u', user),
+            None => parts.address(address, 128),
+        };
+        parts.hasher.finish()
+    }
+
     /// A short name for a secret, for records: 48 bits, of no use to find the secret.
     pub fn pseudonym(&self, secret: &[u8]) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0[1], self.0[0]);

@@ -8,6 +8,7 @@ pub mod local_reply;
 pub mod path;
 pub mod request_id;
 pub mod routes;
+pub mod server_timing;
 pub mod target;
 pub mod trailers;
 pub mod websocket;

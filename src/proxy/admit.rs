@@ -12,6 +12,7 @@ use crate::limit::rules::{Cost, Mode};
 use crate::limit::state::Now;
 use crate::message::local_reply::{LocalReply, RetryAfter};
 
+use super::caller::User;
 use super::connection::Connection;
 use super::exchange::{Exchange, Refusing};
 
@@ -27,6 +28,8 @@ pub struct Account {
     pub refusing: Option<Refusing>,
     /// The limit in shadow mode that would have.
     pub shadow: Option<Refusing>,
+    /// Tokens it paid, to the dearest of its limits.
+    pub paid: u64,
     /// To be given back or settled.
     owed: Vec<Owed>,
 }
@@ -45,11 +48,15 @@ pub fn admit(exchange: &mut Exchange, conn: &Connection) -> Result<(), LocalRepl
         let caller = &exchange.caller;
         let payer =
             caller.payer(exchange.client, &exchange.request, exchange.route_name().unwrap_or_default());
-        let meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
+        let mut meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
+        let user = caller.user.as_ref().map(User::as_bytes);
+        conn.worker.interventions.leave_out_lifted(&mut meets, user, exchange.client, exchange.opened);
         let Decision { verdict, shadow } = decide(&meets, &snapshot.buckets, now);
         exchange.account.shadow = shadow.map(Refusing::by_limit);
         match verdict {
             Verdict::Admitted { tightest, owed } => {
+                exchange.account.paid =
+                    meets.iter().filter(|met| met.enforced).map(|met| met.cost).max().unwrap_or(0);
                 exchange.account.told = tightest.map(|(met, standing)| Told::admitted(met.meter, standing));
                 exchange.account.owed = owed;
             }
@@ -74,17 +81,20 @@ impl Account {
     /// Settles what the answer's head tells, and takes out of it what the client is not to see.
     pub fn settle(&mut self, headers: &mut HeaderMap, buckets: &Buckets, now: Now) {
         let mut hidden = Vec::new();
+        let mut paid = self.paid;
         self.owed.retain(|owed| {
             let Cost::Answer { header, strip, .. } = &owed.cost else { return true };
             // An answer that does not tell, or tells nonsense, costs what was reserved.
-            if let Some(tokens) = headers.get(header).and_then(|value| parse_cost(value.as_bytes())) {
+            if let Some(tokens) = headers.get(header).and_then(|value| parse_tokens(value.as_bytes())) {
                 buckets.settle(&owed.meter, &owed.debit, now, tokens);
+                paid = paid.max(tokens);
             }
             if *strip {
                 hidden.push(header.clone());
             }
             false
         });
+        self.paid = paid;
         for header in hidden {
             headers.remove(header);
         }
@@ -106,7 +116,7 @@ impl Account {
 }
 
 /// A whole number of tokens, nothing else.
-fn parse_cost(value: &[u8]) -> Option<u64> {
+pub(super) fn parse_tokens(value: &[u8]) -> Option<u64> {
     let digits = value.trim_ascii();
     if !(1..=13).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Response, header};
+use http::{Method, Response, header};
 
 use crate::alarms::Alarm;
 use crate::clock::Tick;
@@ -23,6 +23,8 @@ use crate::message::head::HeadFault;
 use crate::message::local_reply::{LocalReply, Violated};
 use crate::message::request_id::RequestId;
 use crate::telemetry::record::{Outcome, Record};
+use crate::telemetry::series::{Ended, Told};
+use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
 use crate::upstream::fault::UpstreamFault;
 
 use super::admit::Account;
@@ -30,12 +32,14 @@ use super::body::Body;
 use super::caller::{Caller, User};
 use super::connection::Connection;
 use super::forward::Answered;
+use super::measure::{OfRoute, read_told};
 use super::snapshot::Snapshot;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// In records only: the client left before there was a status.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// An exchange under way.
 #[derive(Debug)]
@@ -64,6 +68,9 @@ pub struct Exchange {
     pub response_head_nanos: Option<u64>,
     /// The app was asked.
     pub asked_upstream: bool,
+    /// Whether it is measured; what load balancers ask of our health is not.
+    pub is_measured: bool,
+    told: Told,
     conn: Rc<Connection>,
     refused: Option<RefusedHead>,
     status: u16,
@@ -120,7 +127,9 @@ impl Exchange {
         let method = words.next().unwrap_or_default().to_vec();
         let target = words.next().unwrap_or_default();
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec();
-        let (nothing, ()) = http::Request::new(()).into_parts();
+        let (mut nothing, ()) = http::Request::new(()).into_parts();
+        // For the measurements, which have one place for all methods of no name.
+        nothing.method = Method::from_bytes(&method).unwrap_or(Method::CONNECT);
         let mut exchange = Exchange::new(nothing, conn);
         exchange.refused = Some(RefusedHead { method, path });
         exchange.bytes_in = Some(head.len() as u64);
@@ -130,6 +139,7 @@ impl Exchange {
 
     fn new(request: Parts, conn: &Rc<Connection>) -> Box<Exchange> {
         conn.wire.open();
+        conn.worker.series.in_flight.add(1);
         Box::new(Exchange {
             snapshot: conn.worker.snapshot(),
             request,
@@ -143,6 +153,8 @@ impl Exchange {
             connect_nanos: None,
             response_head_nanos: None,
             asked_upstream: false,
+            is_measured: true,
+            told: Told::default(),
             conn: Rc::clone(conn),
             refused: None,
             status: CLIENT_CLOSED_REQUEST,
@@ -165,8 +177,11 @@ impl Exchange {
         self.status = response.status().as_u16();
         match response.into_parts() {
             (parts, Answered::Body(answer)) => Response::from_parts(parts, Body::upstream(answer, self)),
+            (parts, Answered::Local(bytes)) => Response::from_parts(parts, Body::local(bytes, self)),
             (parts, Answered::Tunnel(tunnel)) => {
                 let wire = Rc::clone(&self.conn.wire);
+                self.conn.worker.series.tunnels.add(1);
+                self.conn.worker.series.tunnels_open.add(1);
                 wire.start_tunnel(tunnel.of(self));
                 Response::from_parts(parts, Body::none())
             }
@@ -217,6 +232,14 @@ impl Exchange {
             let unix_seconds = worker.clock.unix_nanos(worker.clock.recent()) / 1_000_000_000;
             let room = &mut *worker.value_room.borrow_mut();
             told.write(&self.snapshot.limits.limiting, unix_seconds, headers, room);
+        }
+    }
+
+    /// Reads what the head of the app's answer tells of the app.
+    pub fn read_told(&mut self, status: u16, headers: &mut HeaderMap) {
+        let from = &self.snapshot.model.metrics.from_response;
+        if !from.is_empty() {
+            self.told = read_told(headers, status, from, &self.conn.worker.measurements);
         }
     }
 
@@ -299,8 +322,73 @@ impl Drop for Exchange {
         if self.conn.wire.was_overdue() {
             self.because(UpstreamFault::RouteTimeout.to_string());
         }
+        let ended = self.ended();
+        self.count(&ended);
+        self.record(&ended);
+    }
+}
+
+impl Exchange {
+    fn ended(&self) -> Ended<'_> {
+        let (conn, now) = (&self.conn, self.conn.worker.clock.now());
+        Ended {
+            method: &self.request.method,
+            status: self.status,
+            outcome: self.outcome(),
+            throttled: self.account.refusing.is_some(),
+            shadow_throttled: self.account.shadow.is_some(),
+            bytes_in: self.bytes_in.unwrap_or(conn.wire.message_in()) + self.tunneled.0,
+            bytes_out: conn.wire.written() - self.written_before + self.tunneled.1,
+            duration_nanos: now.nanos_since(self.opened),
+            response_head_nanos: self.response_head_nanos,
+            told: &self.told,
+        }
+    }
+
+    fn count(&self, ended: &Ended<'_>) {
+        let series = &self.conn.worker.series;
+        series.in_flight.subtract(1);
+        if self.status == SWITCHING_PROTOCOLS {
+            series.tunnels_open.subtract(1);
+        }
+        if !self.is_measured {
+            return;
+        }
+        let of = &self.snapshot.series;
+        let OfRoute { series: route, timings } = of.route(self.route);
+        route.count(ended, timings);
+        if let Some(limit) = self.account.refusing.as_ref().and_then(|by| of.limit(&by.limit)) {
+            limit.refused.add(1);
+        }
+        if let Some(limit) = self.account.shadow.as_ref().and_then(|by| of.limit(&by.limit)) {
+            limit.shadow_refused.add(1);
+        }
+        // Whoever reads it holds it for a moment; nobody waits for that.
+        let Ok(mut noted) = series.noted.try_lock() else { return };
+        let user = self.caller.user.as_ref().map(User::as_bytes);
+        let hash = self.snapshot.buckets.seed.name_hash(user, self.client);
+        let caller = Talker { hash, user, address: self.client };
+        let bytes = ended.bytes_in.saturating_add(ended.bytes_out);
+        noted.note(caller, Took { refused: ended.throttled, bytes, cost: self.account.paid }, self.opened);
+        if let Some(by) = &self.account.refusing {
+            noted.note_refusal(self.opened, caller, |caller| RefusalNote {
+                unix_nanos: self.conn.worker.clock.unix_nanos(self.opened),
+                request_id: self.id.as_ref().map_or("", RequestId::as_str).into(),
+                caller,
+                route: self.route_name().unwrap_or_default().into(),
+                limit: Arc::clone(&by.limit),
+                retry_after_seconds: match ended.outcome {
+                    Outcome::Local(LocalReply::RateLimited(after) | LocalReply::QuotaExceeded(after)) => {
+                        after.seconds
+                    }
+                    _ => 0,
+                },
+            });
+        }
+    }
+
+    fn record(&self, ended: &Ended<'_>) {
         let worker = &self.conn.worker;
-        let now = worker.clock.now();
         let model = &self.snapshot.model;
         let Parts { method, uri, headers, .. } = &self.request;
         let (method, path) = match &self.refused {
@@ -330,13 +418,13 @@ impl Drop for Exchange {
             route: self.route_name(),
             limit: self.account.refusing.as_ref().map(|refusing| &*refusing.limit),
             shadow_limit: self.account.shadow.as_ref().map(|refusing| &*refusing.limit),
-            status: self.status,
-            outcome: self.outcome(),
-            bytes_in: self.bytes_in.unwrap_or(self.conn.wire.message_in()) + self.tunneled.0,
-            bytes_out: self.conn.wire.written() - self.written_before + self.tunneled.1,
-            duration_nanos: now.nanos_since(self.opened),
+            status: ended.status,
+            outcome: ended.outcome,
+            bytes_in: ended.bytes_in,
+            bytes_out: ended.bytes_out,
+            duration_nanos: ended.duration_nanos,
             connect_nanos: self.connect_nanos,
-            response_head_nanos: self.response_head_nanos,
+            response_head_nanos: ended.response_head_nanos,
             upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
             user_agent: headers.get(header::USER_AGENT),
             traceparent: headers.get(TRACEPARENT),

@@ -43,6 +43,8 @@ pub enum Answered {
     Body(Answer<UploadBody>),
     /// A WebSocket.
     Tunnel(TunnelEnds),
+    /// Not the app's: what the process tells of itself.
+    Local(Bytes),
 }
 
 /// Sends the request and waits for the answer's head.
@@ -138,9 +140,15 @@ async fn converse(
     loop {
         tries += 1;
         let connection = match pooled.take() {
-            Some(connection) => connection,
+            Some(connection) => {
+                worker.series.reuses.add(1);
+                connection
+            }
             None => connect(conn, exchange).await?,
         };
+        if tries > 1 {
+            worker.series.repeats.add(1);
+        }
         let sent = worker.clock.recent();
         let mut call = Box::new(Call::new(connection, outgoing, asked, deadline, settings.response_timeout));
         let result = poll_fn(|cx| within_total(exchange, cx, |cx| call.poll_head(cx))).await;
@@ -169,13 +177,16 @@ async fn connect(conn: &Connection, exchange: &mut Exchange) -> Result<UpstreamC
     deadline.set(begun + exchange.snapshot.model.upstream.connect_timeout);
     let pool = Rc::clone(&exchange.snapshot.pool);
     let mut connecting = pin!(pool.destination.connect());
-    let socket = poll_fn(|cx| {
+    let connected = poll_fn(|cx| {
         within_total(exchange, cx, |cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(socket) => Poll::Ready(socket.map_err(UpstreamFault::Connect)),
             Poll::Pending => deadline.poll(cx).map(|()| Err(UpstreamFault::ConnectTimeout)),
         })
     })
-    .await?;
+    .await;
+    let count = if connected.is_ok() { &worker.series.connects } else { &worker.series.connect_failures };
+    count.add(1);
+    let socket = connected?;
     exchange.connect_nanos = Some(worker.clock.now().nanos_since(begun));
     Ok(UpstreamConnection::new(socket))
 }
@@ -212,6 +223,7 @@ fn respond(
     *response.headers_mut() = headers;
     let id = exchange.id().as_header().clone();
     response.headers_mut().insert(exchange.snapshot.id_header.clone(), id);
+    exchange.read_told(status.as_u16(), response.headers_mut());
     exchange.settle(response.headers_mut());
     exchange.tell_limits(response.headers_mut());
     debug_assert!(framing != AnswerFraming::Length(0));

@@ -12,9 +12,11 @@ use crate::limit::buckets::Buckets;
 use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
+use crate::telemetry::series::WorkerSeries;
 use crate::upstream::pool::Pool;
 
 use super::current::Prepared;
+use super::measure::Series;
 
 /// What hyper may buffer of one connection and direction.
 const CONNECTION_BUFFER: usize = 128 * 1024;
@@ -35,6 +37,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Their states, which all workers share.
     pub buckets: Arc<Buckets>,
+    /// Where exchanges are counted.
+    pub series: Series,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
     /// How large a head may be.
@@ -47,7 +51,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Prepares a configuration for a worker; `before` is what it had.
-    pub fn new(prepared: &Prepared, before: Option<&Snapshot>) -> Rc<Snapshot> {
+    pub fn new(prepared: &Prepared, before: Option<&Snapshot>, worker: &WorkerSeries) -> Rc<Snapshot> {
         let model = Arc::clone(&prepared.model);
         let listen = &model.listen;
         let head_limits = HeadLimits {
@@ -81,7 +85,19 @@ impl Snapshot {
                 Rc::new(Pool::new(prepared.destination.clone(), idle_timeout))
             }
         };
+        let series = Series::new(&model, worker);
         let (keys, buckets) = (prepared.keys.clone(), Arc::clone(&prepared.buckets));
-        Rc::new(Snapshot { pool, keys, model, limits, buckets, id_header, head_limits, reply_shape, http1 })
+        Rc::new(Snapshot {
+            pool,
+            keys,
+            model,
+            limits,
+            series,
+            buckets,
+            id_header,
+            head_limits,
+            reply_shape,
+            http1,
+        })
     }
 }

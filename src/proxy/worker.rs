@@ -15,10 +15,14 @@ use crate::config::model::IdFormat;
 use crate::limit::state::Now;
 use crate::message::request_id::RequestId;
 use crate::telemetry::access_line::AccessLine;
+use crate::telemetry::measurements::Measurements;
 use crate::telemetry::record::Record;
+use crate::telemetry::series::WorkerSeries;
 use crate::telemetry::sink::Lines;
 
 use super::current::Current;
+use super::health::Health;
+use super::interventions::Interventions;
 use super::snapshot::Snapshot;
 
 /// How long a line may wait in a worker's buffer.
@@ -43,6 +47,14 @@ pub struct Worker {
     id_room: RefCell<BytesMut>,
     /// Where values of answers' fields are written.
     pub value_room: RefCell<BytesMut>,
+    /// What operators decided by hand.
+    pub interventions: Arc<Interventions>,
+    /// What is told the load balancer.
+    pub health: Arc<Health>,
+    /// What this worker counts.
+    pub series: Arc<WorkerSeries>,
+    /// What all of them count.
+    pub measurements: Arc<Measurements>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -56,6 +68,12 @@ pub struct Shared {
     pub current: Arc<Current>,
     /// Room for connections.
     pub seats: Arc<Seats>,
+    /// What operators decided by hand.
+    pub interventions: Arc<Interventions>,
+    /// What is told the load balancer.
+    pub health: Arc<Health>,
+    /// What is measured.
+    pub measurements: Arc<Measurements>,
 }
 
 /// Accepted connections of all workers.
@@ -76,7 +94,13 @@ impl Seats {
         self.max.store(max, Ordering::Relaxed);
     }
 
-    fn max(&self) -> usize {
+    /// Connections that are seated.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The most that may be.
+    pub fn max(&self) -> usize {
         self.max.load(Ordering::Relaxed)
     }
 }
@@ -95,14 +119,15 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats } = shared;
+        let Shared { current, seats, measurements, interventions, health } = shared;
+        let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
         let worker = Rc::new(Worker {
             alarms: Alarms::new(Rc::clone(&clock)),
             clock,
             scratch: RefCell::new(BytesMut::new()),
-            snapshot: RefCell::new(Snapshot::new(&prepared, None)),
+            snapshot: RefCell::new(Snapshot::new(&prepared, None, &series)),
             current,
             // Looked at again at once: it may have been swapped meanwhile.
             generation: Cell::new(u64::MAX),
@@ -110,6 +135,10 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
             value_room: RefCell::new(BytesMut::new()),
+            interventions,
+            health,
+            series,
+            measurements,
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -129,7 +158,7 @@ impl Worker {
     fn take_over(&self) {
         let Some((generation, prepared)) = self.current.newer_than(self.generation.get()) else { return };
         self.generation.set(generation);
-        let snapshot = Snapshot::new(&prepared, Some(&self.snapshot.borrow()));
+        let snapshot = Snapshot::new(&prepared, Some(&self.snapshot.borrow()), &self.series);
         self.snapshot.replace(snapshot);
         prepared.taken_over.fetch_add(1, Ordering::Release);
     }
@@ -147,6 +176,7 @@ impl Worker {
             return None;
         }
         self.connections.set(self.connections.get() + 1);
+        self.series.connections.add(1);
         Some(Seat(Rc::clone(self)))
     }
 
@@ -211,12 +241,15 @@ impl Worker {
     /// Looks after deadlines, buffers and idle connections for as long as the worker lives.
     pub async fn keep_house(&self) {
         let mut last_flush = self.clock.now();
+        self.series.beat(last_flush);
         let mut last_quiet = last_flush;
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             self.take_over();
             self.alarms.sweep();
             let now = self.clock.recent();
+            self.series.beat(now);
+            self.series.idle.set(self.snapshot.borrow().pool.len() as u64);
             if last_flush + FLUSH_EVERY <= now {
                 last_flush = now;
                 self.lines.borrow_mut().1.flush();

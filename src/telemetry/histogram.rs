@@ -46,12 +46,15 @@ pub struct Histogram {
     counts: Vec<u64>,
     /// Of all durations, in nanoseconds.
     pub sum_nanos: u64,
+    /// By the upper bounds of `[metrics] buckets`: how many took at most so long, and more than the bound before. What
+    /// took longer than the last bound is not among it. Empty where nobody keeps it.
+    pub within: Vec<u64>,
 }
 
 impl Histogram {
     /// Of counts by bucket, in order.
-    pub fn new(counts: Vec<u64>, sum_nanos: u64) -> Histogram {
-        Histogram { counts, sum_nanos }
+    pub fn new(counts: Vec<u64>, sum_nanos: u64, within: Vec<u64>) -> Histogram {
+        Histogram { counts, sum_nanos, within }
     }
 
     /// Counts one duration.
@@ -68,20 +71,18 @@ impl Histogram {
 
     /// Adds another distribution.
     pub fn add(&mut self, other: &Histogram) {
-        if self.counts.len() < other.counts.len() {
-            self.counts.resize(other.counts.len(), 0);
-        }
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += theirs;
-        }
+        add(&mut self.counts, &other.counts);
+        add(&mut self.within, &other.within);
         self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
     }
 
     /// What came since an earlier state of this distribution.
     pub fn since(&self, earlier: &Histogram) -> Histogram {
-        let before = |at: usize| earlier.counts.get(at).copied().unwrap_or(0);
-        let counts = self.counts.iter().enumerate().map(|(at, now)| now.saturating_sub(before(at)));
-        Histogram { counts: counts.collect(), sum_nanos: self.sum_nanos.saturating_sub(earlier.sum_nanos) }
+        Histogram {
+            counts: since(&self.counts, &earlier.counts),
+            sum_nanos: self.sum_nanos.saturating_sub(earlier.sum_nanos),
+            within: since(&self.within, &earlier.within),
+        }
     }
 
     /// The duration that a share of all, from 0 to 1, did not exceed, in nanoseconds; `None` without any.
@@ -118,6 +119,20 @@ impl Histogram {
             })
             .map(|(at, _)| middle(at))
     }
+}
+
+fn add(mine: &mut Vec<u64>, theirs: &[u64]) {
+    if mine.len() < theirs.len() {
+        mine.resize(theirs.len(), 0);
+    }
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += theirs;
+    }
+}
+
+fn since(now: &[u64], earlier: &[u64]) -> Vec<u64> {
+    let before = |at: usize| earlier.get(at).copied().unwrap_or(0);
+    now.iter().enumerate().map(|(at, now)| now.saturating_sub(before(at))).collect()
 }
 
 #[cfg(test)]

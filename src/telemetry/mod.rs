@@ -3,6 +3,10 @@
 pub mod access_line;
 pub mod emf;
 pub mod histogram;
+pub mod measurements;
+pub mod prometheus;
 pub mod record;
+pub mod series;
 pub mod sink;
+pub mod talkers;
 pub mod totals;

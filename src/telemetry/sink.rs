@@ -103,6 +103,12 @@ impl Sink {
         }
     }
 
+    /// A way to ask, from any thread, how many lines were dropped.
+    pub fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.dropped.load(Ordering::Relaxed)
+    }
+
     /// Waits until all that was handed over is written, but no longer than `patience`: a stalled sink cannot hold
     /// up the process's end. Call it when every [`Lines`] is gone.
     pub fn close(self, patience: Duration) {

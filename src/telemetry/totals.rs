@@ -51,9 +51,6 @@ pub struct RouteTotals {
     pub bytes_out: u64,
     /// From the head to the last byte; tunnels are not among it.
     pub duration: Histogram,
-    /// The same by the upper bounds of `[metrics] buckets`: how many took at most so long, and more than the bound
-    /// before. What took longer than the last bound is not among it.
-    pub duration_within: Vec<u64>,
     /// From the request's first byte to the app to the head of its answer.
     pub upstream: Histogram,
     /// A cache had the answer.
@@ -200,11 +197,6 @@ impl RouteTotals {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.duration.add(&other.duration);
-        let longer = self.duration_within.len().max(other.duration_within.len());
-        self.duration_within.resize(longer, 0);
-        for (mine, theirs) in self.duration_within.iter_mut().zip(&other.duration_within) {
-            *mine += theirs;
-        }
         self.upstream.add(&other.upstream);
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
@@ -229,9 +221,6 @@ impl RouteTotals {
         new.bytes_in = self.bytes_in.saturating_sub(earlier.bytes_in);
         new.bytes_out = self.bytes_out.saturating_sub(earlier.bytes_out);
         new.duration = self.duration.since(&earlier.duration);
-        for (now, before) in new.duration_within.iter_mut().zip(&earlier.duration_within) {
-            *now = now.saturating_sub(*before);
-        }
         new.upstream = self.upstream.since(&earlier.upstream);
         new.cache_hits = self.cache_hits.saturating_sub(earlier.cache_hits);
         new.cache_misses = self.cache_misses.saturating_sub(earlier.cache_misses);

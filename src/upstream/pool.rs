@@ -99,6 +99,16 @@ impl Pool {
         self.idle.borrow_mut().push((now, connection));
     }
 
+    /// Idle connections.
+    pub fn len(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Whether none is idle.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Closes what has been idle for too long.
     pub fn sweep(&self, now: Tick) {
         let mut idle = self.idle.borrow_mut();

@@ -23,7 +23,7 @@ pub struct Metrics {
 }
 
 /// `[metrics.from_response]`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromResponse {
     /// A field that tells whether a cache had the answer.
     pub cache_hit: Option<CacheHit>,
@@ -35,6 +35,16 @@ pub struct FromResponse {
     pub llm: Option<Llm>,
     /// Whether the client does not get to see these fields.
     pub strip: bool,
+}
+
+impl FromResponse {
+    /// Whether nothing is read of answers.
+    pub fn is_empty(&self) -> bool {
+        self.cache_hit.is_none()
+            && self.analysis_latency.is_none()
+            && self.server_timing.is_empty()
+            && self.llm.is_none()
+    }
 }
 
 /// `cache_hit = { header = "X-Cache", equals = "HIT" }`
@@ -104,6 +114,18 @@ impl Default for Metrics {
             max_routes: 200,
             max_models: 50,
             from_response: FromResponse::default(),
+        }
+    }
+}
+
+impl Default for FromResponse {
+    fn default() -> FromResponse {
+        FromResponse {
+            cache_hit: None,
+            analysis_latency: None,
+            server_timing: Vec::new(),
+            llm: None,
+            strip: true,
         }
     }
 }
