@@ -14,6 +14,7 @@ mod keepalive;
 mod leaving;
 mod limits;
 mod local_replies;
+mod page;
 mod pool;
 mod rate_limits;
 mod record;
