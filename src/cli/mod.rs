@@ -6,6 +6,7 @@
 mod check;
 mod columns;
 mod explain;
+mod explain_live;
 mod keys;
 mod limits;
 mod live;
@@ -40,6 +41,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) if arguments.live => explain_live::explain_live(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Keys(command) => keys::keys(&command),
         Command::Limits(arguments) => limits::limits(&arguments),

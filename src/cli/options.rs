@@ -40,7 +40,8 @@ pub(super) enum Command {
     Check(Check),
     /// Tell what would happen to a request: its route, its caller, its limits, its answer
     ///
-    /// Told for a tollgate that has just started: every bucket is full.
+    /// Told for a tollgate that has just started: every bucket is full. With `--live` told by the running one, with
+    /// what each bucket holds.
     Explain(Explain),
     /// Make, list and revoke API keys
     #[command(subcommand)]
@@ -147,9 +148,14 @@ pub(super) struct RevokeKey {
 pub(super) struct Explain {
     /// Method and path, "POST /api/v1/query"; a path alone is a GET
     pub(super) request: String,
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; with `--live` the one whose `[admin]` says where to ask
+    #[arg(long, short, value_name = "FILE", required_unless_present = "live", conflicts_with = "admin")]
+    pub(super) config: Option<PathBuf>,
+    /// Ask the running tollgate, which answers with the levels of this moment
+    #[arg(long, conflicts_with_all = ["listen", "upstream"])]
+    pub(super) live: bool,
+    #[command(flatten)]
+    pub(super) asking: live::Asking,
     /// Address of the client, behind all trusted proxies
     #[arg(long, value_name = "ADDRESS")]
     pub(super) ip: Option<IpAddr>,

@@ -172,7 +172,7 @@ impl Admin {
         Failure::new(format!("the connection to `{}` ended early: {error}", self.place), "")
     }
 
-    pub(super) fn is_something_else(&self) -> Failure {
+    pub(in crate::cli) fn is_something_else(&self) -> Failure {
         Failure::new(
             format!(
                 "what answers at `{}` is not tollgate's admin listener, or one of another version",
