@@ -1,6 +1,7 @@
 //! What would happen to a request now, by the code that would do it, with the levels of this moment. Nothing is
 //! debited.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +9,6 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 use crate::limit::decide::{Meets, Met, look, meets};
 use crate::limit::fields::whole_seconds;
@@ -23,8 +23,14 @@ use crate::proxy::interventions::Interventions;
 
 use super::live_limits::mode_text;
 use super::reply::{Body, Failure, json};
-use super::requests::{self, bad, parse};
+use super::requests::{self, MAX_USER, bad, parse};
 use super::server::Asked;
+
+const MAX_METHOD: usize = 32;
+const MAX_PATH: usize = 4_096;
+const MAX_FIELDS: usize = 100;
+const MAX_FIELD_NAME: usize = 64;
+const MAX_VALUE: usize = 1_024;
 
 /// A request, as it would come from a client.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,7 +40,7 @@ pub(super) struct Question {
     #[schemars(regex(pattern = r"^[A-Z]{1,32}$"))]
     method: String,
     /// With its query, if it has one.
-    #[schemars(regex(pattern = r"^/[A-Za-z0-9/._~?=&-]*$"), length(max = 4096))]
+    #[schemars(regex(pattern = r"^/[A-Za-z0-9/._~!$&'()*+,;=:@%?-]*$"), length(max = 4096))]
     path: String,
     /// Instead of what the fields say.
     #[serde(default, deserialize_with = "requests::present")]
@@ -121,9 +127,9 @@ struct ExplainedAnswer {
 fn fields_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "maxProperties": 100,
-        "propertyNames": { "pattern": "^[A-Za-z0-9-]{1,64}$" },
-        "additionalProperties": { "type": "string", "pattern": "^[A-Za-z0-9_.~:/-]*$", "maxLength": 1024 },
+        "maxProperties": MAX_FIELDS,
+        "propertyNames": { "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+        "additionalProperties": { "type": "string", "pattern": "^[ -~]*$", "maxLength": MAX_VALUE },
     })
 }
 
@@ -146,11 +152,21 @@ pub(super) fn explain(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
 
 /// The request as it would stand behind `identify`.
 fn understood(question: &Question, prepared: &Prepared, now: Now) -> Result<(Parts, Caller), Failure> {
-    let method: Method = question.method.parse().map_err(|_| bad("`method` is not one."))?;
-    let uri: Uri = question.path.parse().map_err(|_| bad("`path` is not one."))?;
-    if !question.path.starts_with('/') {
-        return Err(bad("`path` begins with `/`."));
+    let Question { method, path, .. } = question;
+    if !(1..=MAX_METHOD).contains(&method.len()) || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(bad("`method` is 1 to 32 capital letters."));
     }
+    let in_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/._~!$&'()*+,;=:@%?-".contains(&byte);
+    if !path.starts_with('/') || path.len() > MAX_PATH || !path.bytes().all(in_path) {
+        return Err(bad("`path` begins with `/` and has at most 4096 characters that a URI may have."));
+    }
+    for name in [&question.user, &question.tier].into_iter().flatten() {
+        if name.is_empty() || name.chars().count() > MAX_USER {
+            return Err(bad("`user` and `tier` have 1 to 1024 characters."));
+        }
+    }
+    let method: Method = method.parse().map_err(|_| bad("`method` is not one."))?;
+    let uri: Uri = path.parse().map_err(|_| bad("`path` is not one."))?;
     let (mut request, ()) = http::Request::new(()).into_parts();
     (request.method, request.uri) = (method, uri);
     request.headers = fields(&question.headers)?;
@@ -173,7 +189,17 @@ fn understood(question: &Question, prepared: &Prepared, now: Now) -> Result<(Par
 
 fn fields(written: &BTreeMap<String, String>) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
+    if written.len() > MAX_FIELDS {
+        return Err(bad("`headers` has 100 fields at most."));
+    }
     for (name, value) in written {
+        let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if !(1..=MAX_FIELD_NAME).contains(&name.len()) || !name.bytes().all(in_name) {
+            return Err(bad("A name in `headers` is 1 to 64 letters, digits, `_` and `-`."));
+        }
+        if value.len() > MAX_VALUE || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(bad("A value in `headers` is printable ASCII, 1024 characters at most."));
+        }
         let name = HeaderName::try_from(name).map_err(|_| bad("A name in `headers` is not one."))?;
         let value = HeaderValue::try_from(value).map_err(|_| bad("A value in `headers` is not one."))?;
         headers.append(name, value);

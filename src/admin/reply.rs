@@ -71,7 +71,7 @@ pub(super) struct ErrorBody {
     /// For people.
     message: String,
     /// What is wrong with the configuration, where a reload was refused.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
 }
 

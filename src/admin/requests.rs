@@ -15,7 +15,7 @@ use super::reply::Failure;
 /// The longest a lift or a block may last: 30 days.
 const MAX_SECONDS: u64 = 30 * 86_400;
 /// Characters of a user's name.
-const MAX_USER: usize = 1_024;
+pub(super) const MAX_USER: usize = 1_024;
 
 /// One caller, or everybody if neither is there.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -61,6 +61,7 @@ pub(super) struct LiftRequest {
     #[schemars(schema_with = "address")]
     address: Option<IpAddr>,
     /// At most 30 days.
+    #[serde(deserialize_with = "whole_number")]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub(super) seconds: u64,
 }
@@ -79,6 +80,7 @@ pub(super) struct BlockRequest {
     #[schemars(schema_with = "address")]
     address: Option<IpAddr>,
     /// At most 30 days.
+    #[serde(deserialize_with = "whole_number")]
     #[schemars(range(min = 1, max = 2_592_000))]
     pub(super) seconds: u64,
 }
@@ -116,6 +118,10 @@ impl BlockRequest {
 
 /// Reads a body.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    // What is derived would take a list of the values as well.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad("The body is no JSON object."));
+    }
     // The parser's words tell what is wrong and where; of the body they hold names of its fields at most.
     serde_json::from_slice(body).map_err(|error| bad(format!("The body is not what is wanted: {error}.")))
 }
@@ -157,6 +163,16 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(from).map(Some)
 }
 
+/// JSON does not tell `5` from `5.0`.
+fn whole_number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let number = f64::deserialize(from)?;
+    if number.fract() == 0.0 && (0.0..EXACT).contains(&number) {
+        return Ok(number as u64);
+    }
+    Err(serde::de::Error::custom("this is no whole number"))
+}
+
 /// The schema of an address.
 pub(super) fn address(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
@@ -185,6 +201,7 @@ mod tests {
         let long = format!(r#"{{"user":"{}"}}"#, "a".repeat(1_025));
         for wrong in [
             "",
+            r#"["ann"]"#,
             "null",
             "[]",
             "7",
