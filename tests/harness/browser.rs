@@ -137,32 +137,26 @@ impl Drop for Browser {
         // Chromium ends with its session; a driver that is gone has taken it along.
         let end = format!("/session/{}", self.session);
         if self.driver.ended().is_none() {
-            let _ = exchange(&self.address, "DELETE", &end, "", None);
+            let _ = exchange(&self.address, "DELETE", &end, None);
         }
     }
 }
 
 fn value(address: &str, method: &str, path: &str, body: &Value) -> Value {
-    let (status, text) = exchange(address, method, path, "", Some(body)).unwrap();
+    let (status, text) = exchange(address, method, path, Some(body)).unwrap();
     let mut answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
     assert_eq!(status, 200, "{method} {path}: {answer}");
     answer["value"].take()
 }
 
 /// One request over a connection of its own, with a JSON body if there is one: the status and the body of its answer.
-pub fn exchange(
-    address: &str,
-    method: &str,
-    path: &str,
-    fields: &str,
-    body: Option<&Value>,
-) -> std::io::Result<(u16, String)> {
+fn exchange(address: &str, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<(u16, String)> {
     let body = body.map(Value::to_string).unwrap_or_default();
     let mut wire = Wire::new(Socket::connect(address)?);
     wire.try_send(
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n{fields}\r\n{body}",
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .as_bytes(),

@@ -14,6 +14,7 @@ pub mod process;
 pub mod scratch;
 mod selftest;
 pub mod socket;
+pub mod terminal;
 pub mod tollgate;
 pub mod websocket;
 pub mod wire;

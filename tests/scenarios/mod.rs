@@ -15,6 +15,7 @@ mod keepalive;
 mod leaving;
 mod limits;
 mod local_replies;
+mod operating;
 mod page;
 mod pool;
 mod rate_limits;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method, header};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
@@ -28,6 +28,10 @@ impl Events {
     pub(in crate::cli) async fn open(admin: &Admin) -> Result<Events, Failure> {
         let mut response = admin.open(&Method::GET, "/events", None).await?;
         if response.status().is_success() {
+            let media_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+            if !media_type.is_some_and(|media_type| media_type.starts_with(b"text/event-stream")) {
+                return Err(admin.is_something_else());
+            }
             return Ok(Events {
                 admin: admin.clone(),
                 body: response.into_body(),

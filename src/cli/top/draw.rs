@@ -49,7 +49,8 @@ pub(super) fn headline(status: &Status) -> String {
     };
     let ready = if status.ready { "ready" } else { "not ready" };
     let up = span(status.now_ms.saturating_sub(status.started_ms) / 1_000);
-    format!("tollgate {}, {state}, {ready}, up {up}, {} workers", status.version, status.workers)
+    let plural = if status.workers == 1 { "" } else { "s" };
+    format!("tollgate {}, {state}, {ready}, up {up}, {} worker{plural}", status.version, status.workers)
 }
 
 /// What is counted over all routes, in two lines.
