@@ -3,7 +3,6 @@
 //! The daemon fills it at start; it outlives reloads. Invariant: nothing in here waits for a worker.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +14,7 @@ use crate::limit::state::Now;
 use crate::proxy::current::Prepared;
 use crate::proxy::health::Readiness;
 use crate::proxy::worker::Shared;
+use crate::telemetry::sink::Dropped;
 use crate::telemetry::totals::{ProcessTotals, Totals};
 
 use super::process_figures::ProcessFigures;
@@ -32,23 +32,11 @@ pub struct Control {
     pub workers: usize,
     /// How reloads went.
     pub reloads: Reloads,
-    sinks: Mutex<Vec<SinkCounter>>,
+    sinks: Vec<(&'static str, Dropped)>,
     draining: AtomicBool,
     clock: Mutex<Clock>,
     started: Now,
     ask: mpsc::Sender<ReloadAsked>,
-}
-
-/// A sink and how to ask it for the lines it dropped.
-struct SinkCounter {
-    name: &'static str,
-    dropped: Box<dyn Fn() -> u64 + Send + Sync>,
-}
-
-impl fmt::Debug for SinkCounter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SinkCounter({})", self.name)
-    }
 }
 
 /// Somebody wants the configuration read again, and waits for the outcome.
@@ -116,26 +104,27 @@ impl Reloads {
 }
 
 impl Control {
-    /// A handle, and where reloads are asked for; `clock` has the same beginning as the workers'.
-    pub fn new(shared: Shared, workers: usize, clock: Clock) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
+    /// A handle, and where reloads are asked for; `clock` has the same beginning as the
+    /// workers', `sinks` are told by their names.
+    pub fn new(
+        shared: Shared,
+        workers: usize,
+        clock: Clock,
+        sinks: Vec<(&'static str, Dropped)>,
+    ) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
         let (ask, asked) = mpsc::channel(RELOADS_WAITING);
         let started = read(&clock);
         let control = Control {
             shared,
             workers,
             reloads: Reloads::default(),
-            sinks: Mutex::default(),
+            sinks,
             draining: AtomicBool::new(false),
             clock: Mutex::new(clock),
             started,
             ask,
         };
         (Arc::new(control), asked)
-    }
-
-    /// Tells of a sink's dropped lines from now on.
-    pub fn add_sink(&self, name: &'static str, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
-        lock(&self.sinks).push(SinkCounter { name, dropped: Box::new(dropped) });
     }
 
     /// The time on both clocks, corrections of the system's clock included.
@@ -213,7 +202,7 @@ impl Control {
     }
 
     fn dropped_lines(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.sinks).iter().map(|sink| (sink.name, (sink.dropped)())).collect()
+        self.sinks.iter().map(|(name, dropped)| (*name, dropped.lines())).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::Overrides;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done; for `run`: every exchange finished before the end
-  1   could not start, or the drain ran out of time
+  1   could not start, or the drain ran out of time; a running tollgate could not be asked, or said no
   2   wrong use of the command line
   78  wrong configuration, or a file that cannot be read";
 

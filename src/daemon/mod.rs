@@ -4,11 +4,13 @@
 
 mod bind;
 mod error;
+mod intervals;
 pub mod keys_file;
 mod limits;
 mod logging;
 mod reload;
 mod signals;
+mod sinks;
 mod snapshots;
 mod worker_thread;
 
@@ -23,23 +25,21 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::control::{Control, ReloadAsked};
 use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::clock::Clock;
-use crate::config::model::{AccessSink, ListenAddress, Model};
+use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::measurements::Measurements;
-use crate::telemetry::sink::{Lines, Output, Sink};
 use crate::upstream::connect::Destination;
 
 use self::bind::{AllBound, Bound, UnixName};
 pub use self::error::StartError;
+use self::intervals::Intervals;
 use self::limits::Tending;
 pub use self::reload::{Load, Reloaded};
 use self::signals::{Asked, Signals};
+use self::sinks::Sinks;
 use self::snapshots::Snapshots;
 use self::worker_thread::{Phase, WorkerThread};
-
-/// How long the end of the process waits for a record sink that stalls.
-const SINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it; `warnings` are told among the first events, `load` reads the configuration again
 /// on SIGHUP. Exit codes: 0 drained; 1 could not start, or the drain ran out of time; 78 the keys file is wrong.
@@ -96,7 +96,8 @@ pub struct Daemon {
     addresses: Vec<ListenAddress>,
     phase: watch::Sender<Phase>,
     threads: Vec<WorkerThread>,
-    sink: Option<Sink>,
+    sinks: Sinks,
+    intervals: Option<Intervals>,
     names: Vec<UnixName>,
     tending: Tending,
     snapshots: Option<Snapshots>,
@@ -127,7 +128,7 @@ impl Daemon {
         let buckets = snapshots::restore(&store, &mut model.limits, seed, limits::now(&clock));
         let buckets = Arc::new(buckets);
         let model = Arc::new(model);
-        let sink = open_sink(&model.log.access)?;
+        let sinks = Sinks::open(&model)?;
         let bound = bind::bind_all(&model.listen.addresses, workers, bind::FOR_PROXIES)
             .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
         let mut names = bound.names;
@@ -145,18 +146,15 @@ impl Daemon {
             interventions: Arc::default(),
             health: Arc::default(),
         };
-        let (control, reloads_asked) = Control::new(shared.clone(), workers, clock.sibling());
-        if let Some(sink) = &sink {
-            control.add_sink("records", sink.dropped());
-        }
+        let (control, reloads_asked) =
+            Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
-            let lines = sink.as_ref().map_or_else(Lines::off, Sink::lines);
             let thread = worker_thread::spawn(
                 threads.len(),
                 shared.clone(),
-                lines,
+                sinks.of_worker(),
                 clock.sibling(),
                 listeners,
                 phase.subscribe(),
@@ -166,27 +164,22 @@ impl Daemon {
         let tending = Tending::start(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
         let snapshots = Snapshots::start(&store, Arc::clone(&shared.current), clock.sibling())
             .map_err(StartError::Threads)?;
-        let admin = match admin_bound {
-            None => None,
-            Some((addresses, listeners)) => {
-                let thread =
-                    AdminThread::start(listeners, Arc::clone(&control)).map_err(StartError::Threads)?;
-                for address in addresses {
-                    tracing::info!(%address, "admin listening");
-                }
-                Some(thread)
-            }
-        };
+        let Shared { current, seats, measurements, .. } = shared;
+        let emf = current.get().model.emf.clone();
+        let intervals =
+            Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
+                .map_err(StartError::Threads)?;
+        let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
         tracing::info!(workers, upstream, "ready");
-        let Shared { current, seats, .. } = shared;
         Ok(Daemon {
             addresses: bound.addresses,
             phase,
             threads,
-            sink,
+            sinks,
+            intervals,
             names,
             tending,
             snapshots,
@@ -230,6 +223,7 @@ impl Daemon {
 
     /// Cuts off whatever is under way.
     pub fn abort(&self) {
+        self.control.start_draining();
         self.phase.send_replace(Phase::Aborting);
     }
 
@@ -245,9 +239,8 @@ impl Daemon {
         drop(self.tending);
         // The last one, with all that was spent.
         drop(self.snapshots);
-        if let Some(sink) = self.sink {
-            sink.close(SINK_PATIENCE);
-        }
+        drop(self.intervals);
+        self.sinks.close();
     }
 }
 
@@ -267,12 +260,10 @@ fn bind_admin(model: &Model, names: &mut Vec<UnixName>) -> Result<Option<ForAdmi
     Ok(Some((addresses, per_worker.into_iter().flatten().map(listener).collect())))
 }
 
-fn open_sink(access: &AccessSink) -> Result<Option<Sink>, StartError> {
-    let (output, name) = match access {
-        AccessSink::Off => return Ok(None),
-        AccessSink::Stdout => (Output::Stdout, "standard output".to_owned()),
-        AccessSink::Stderr => (Output::Stderr, "standard error".to_owned()),
-        AccessSink::File(path) => (Output::File(path.clone()), path.display().to_string()),
-    };
-    Sink::start(output).map(Some).map_err(|error| StartError::Records(name, error))
+fn start_admin((addresses, listeners): ForAdmin, control: &Arc<Control>) -> Result<AdminThread, StartError> {
+    let thread = AdminThread::start(listeners, Arc::clone(control)).map_err(StartError::Threads)?;
+    for address in addresses {
+        tracing::info!(%address, "admin listening");
+    }
+    Ok(thread)
 }

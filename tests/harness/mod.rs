@@ -5,6 +5,7 @@
 //! generous limit ([`PATIENCE`]) after which the test fails and says what it was waiting for.
 
 pub mod admin;
+pub mod agent;
 pub mod app;
 pub mod browser;
 pub mod client;

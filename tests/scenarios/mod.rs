@@ -2,9 +2,11 @@
 
 mod accept;
 mod admin;
+mod admin_tools;
 mod answers;
 mod bodies;
 mod drain;
+mod emf;
 mod expect;
 mod forwarded;
 mod framing;
