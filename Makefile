@@ -11,7 +11,8 @@ VENV := target/venv
 FUZZ_SECONDS ?= 5
 
 # Programs the build and the tests need, and the Debian package each comes from.
-PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 promtool:prometheus
+PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
+	promtool:prometheus chromium:chromium chromedriver:chromium-driver
 
 .PHONY: help build demo test lint unit fuzz-smoke programs clean
 

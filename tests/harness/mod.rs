@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod agent;
 pub mod app;
+pub mod browser;
 pub mod client;
 pub mod journal;
 pub mod log;
@@ -15,6 +16,7 @@ pub mod process;
 pub mod scratch;
 mod selftest;
 pub mod socket;
+pub mod terminal;
 pub mod tollgate;
 pub mod websocket;
 pub mod wire;
