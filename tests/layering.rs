@@ -101,7 +101,7 @@ const PURE: &[&str] = &[
     "telemetry/histogram",
     "telemetry/prometheus",
     "telemetry/talkers",
-    "telemetry/emf/catalog",
+    "telemetry/emf",
     "telemetry/totals",
     "telemetry/access_line",
     "store/encoding",

@@ -20,6 +20,8 @@ pub enum StartError {
     Keys(String, KeysFileError),
     /// The record sink cannot be opened.
     Records(String, io::Error),
+    /// The sink of EMF lines cannot be opened.
+    Emf(String, io::Error),
     /// Threads or signal handlers.
     Threads(io::Error),
 }
@@ -40,6 +42,11 @@ impl fmt::Display for StartError {
                 format!("cannot write records to `{name}`"),
                 error,
                 "check the path of `[log] access` and its permissions",
+            ),
+            StartError::Emf(name, error) => (
+                format!("cannot send EMF lines to `{name}`"),
+                error,
+                "check `[emf] sink` and the permissions there",
             ),
             StartError::Threads(error) => {
                 ("cannot start".to_owned(), error, "look at the limits on processes and open files")

@@ -4,11 +4,13 @@
 
 mod bind;
 mod error;
+mod intervals;
 pub mod keys_file;
 mod limits;
 mod logging;
 mod reload;
 mod signals;
+mod sinks;
 mod snapshots;
 mod worker_thread;
 
@@ -21,23 +23,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::config::model::{AccessSink, ListenAddress, Model};
+use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::measurements::Measurements;
-use crate::telemetry::sink::{Lines, Output, Sink};
 use crate::upstream::connect::Destination;
 
 use self::bind::UnixName;
 pub use self::error::StartError;
+use self::intervals::Intervals;
 use self::limits::Tending;
 pub use self::reload::{Load, Reloaded};
 use self::signals::{Asked, Signals};
+use self::sinks::Sinks;
 use self::snapshots::Snapshots;
 use self::worker_thread::{Phase, WorkerThread};
-
-/// How long the end of the process waits for a record sink that stalls.
-const SINK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it; `warnings` are told among the first events, `load` reads the configuration again
 /// on SIGHUP. Exit codes: 0 drained; 1 could not start, or the drain ran out of time; 78 the keys file is wrong.
@@ -86,7 +86,8 @@ pub struct Daemon {
     addresses: Vec<ListenAddress>,
     phase: watch::Sender<Phase>,
     threads: Vec<WorkerThread>,
-    sink: Option<Sink>,
+    sinks: Sinks,
+    intervals: Option<Intervals>,
     names: Vec<UnixName>,
     tending: Tending,
     snapshots: Option<Snapshots>,
@@ -115,7 +116,7 @@ impl Daemon {
         let buckets = snapshots::restore(&store, &mut model.limits, seed, limits::now(&clock));
         let buckets = Arc::new(buckets);
         let model = Arc::new(model);
-        let sink = open_sink(&model.log.access)?;
+        let sinks = Sinks::open(&model)?;
         let bound = bind::bind_all(&model.listen.addresses, workers)?;
         let seats = Seats::new(model.listen.max_connections);
         let max_keys = model.store.max_keys;
@@ -127,11 +128,10 @@ impl Daemon {
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
-            let lines = sink.as_ref().map_or_else(Lines::off, Sink::lines);
             let thread = worker_thread::spawn(
                 threads.len(),
                 shared.clone(),
-                lines,
+                sinks.of_worker(),
                 clock.sibling(),
                 listeners,
                 phase.subscribe(),
@@ -141,16 +141,21 @@ impl Daemon {
         let tending = Tending::start(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
         let snapshots = Snapshots::start(&store, Arc::clone(&shared.current), clock.sibling())
             .map_err(StartError::Threads)?;
+        let Shared { current, seats, measurements } = shared;
+        let emf = current.get().model.emf.clone();
+        let intervals =
+            Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
+                .map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
         tracing::info!(workers, upstream, "ready");
-        let Shared { current, seats, .. } = shared;
         Ok(Daemon {
             addresses: bound.addresses,
             phase,
             threads,
-            sink,
+            sinks,
+            intervals,
             names: bound.names,
             tending,
             snapshots,
@@ -204,18 +209,7 @@ impl Daemon {
         drop(self.tending);
         // The last one, with all that was spent.
         drop(self.snapshots);
-        if let Some(sink) = self.sink {
-            sink.close(SINK_PATIENCE);
-        }
+        drop(self.intervals);
+        self.sinks.close();
     }
-}
-
-fn open_sink(access: &AccessSink) -> Result<Option<Sink>, StartError> {
-    let (output, name) = match access {
-        AccessSink::Off => return Ok(None),
-        AccessSink::Stdout => (Output::Stdout, "standard output".to_owned()),
-        AccessSink::Stderr => (Output::Stderr, "standard error".to_owned()),
-        AccessSink::File(path) => (Output::File(path.clone()), path.display().to_string()),
-    };
-    Sink::start(output).map(Some).map_err(|error| StartError::Records(name, error))
 }

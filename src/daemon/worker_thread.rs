@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use super::bind::Bound;
 use crate::clock::Clock;
 use crate::proxy::listener::{self, Listener};
+use crate::proxy::telling::WorkerLines;
 use crate::proxy::worker::{Shared, Worker};
-use crate::telemetry::sink::Lines;
 
 /// How often a draining worker looks whether its last connection has ended.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -74,7 +74,7 @@ impl WorkerThread {
 pub(super) fn spawn(
     number: usize,
     shared: Shared,
-    lines: Lines,
+    lines: WorkerLines,
     clock: Clock,
     listeners: Vec<Bound>,
     phase: watch::Receiver<Phase>,

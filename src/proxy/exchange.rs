@@ -1,45 +1,39 @@
 //! One request and its answer: what is known of it, and its record when it ends.
 //!
-//! Invariant: an exchange that was opened is recorded exactly once, when it is dropped, wherever that is: in the
-//! service, in the answer's body, after the last flush, or at a tunnel's end.
+//! Invariant: an exchange that was opened is recorded exactly once, when it is dropped (`ended`), wherever that is: in
+//! the service, in the answer's body, after the last flush, or at a tunnel's end.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, header};
 
 use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::config::model::IdFormat;
-use crate::identity::redact;
 use crate::limit::meter::Meter;
 use crate::limit::rules::Limit;
 use crate::message::head::HeadFault;
 use crate::message::local_reply::{LocalReply, Violated};
 use crate::message::request_id::RequestId;
-use crate::telemetry::record::{Outcome, Record};
-use crate::telemetry::series::{Ended, Told};
-use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
+use crate::telemetry::record::Outcome;
+use crate::telemetry::series::Told;
 use crate::upstream::fault::UpstreamFault;
 
 use super::admit::Account;
 use super::body::Body;
-use super::caller::{Caller, User};
+use super::caller::Caller;
 use super::connection::Connection;
 use super::forward::Answered;
-use super::measure::{OfRoute, read_told};
+use super::measure::read_told;
 use super::snapshot::Snapshot;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// In records only: the client left before there was a status.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// An exchange under way.
 #[derive(Debug)]
@@ -70,15 +64,15 @@ pub struct Exchange {
     pub asked_upstream: bool,
     /// Whether it is measured; what load balancers ask of our health is not.
     pub is_measured: bool,
-    told: Told,
-    conn: Rc<Connection>,
-    refused: Option<RefusedHead>,
-    status: u16,
+    pub(super) told: Told,
+    pub(super) conn: Rc<Connection>,
+    pub(super) refused: Option<RefusedHead>,
+    pub(super) status: u16,
     outcome: Option<Outcome>,
-    cause: Option<String>,
-    bytes_in: Option<u64>,
-    written_before: u64,
-    tunneled: (u64, u64),
+    pub(super) cause: Option<String>,
+    pub(super) bytes_in: Option<u64>,
+    pub(super) written_before: u64,
+    pub(super) tunneled: (u64, u64),
 }
 
 /// A limit that refuses.
@@ -108,9 +102,9 @@ impl Refusing {
 
 /// Method and path of a head that was refused before it was parsed, as far as they can be told.
 #[derive(Debug)]
-struct RefusedHead {
-    method: Vec<u8>,
-    path: Vec<u8>,
+pub(super) struct RefusedHead {
+    pub(super) method: Vec<u8>,
+    pub(super) path: Vec<u8>,
 }
 
 impl Exchange {
@@ -300,7 +294,7 @@ impl Exchange {
         wire.flush_then_end(self);
     }
 
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.outcome {
             Some(outcome) => outcome,
             None if std::thread::panicking() => Outcome::Panicked,
@@ -308,129 +302,6 @@ impl Exchange {
             None if self.conn.worker.is_aborting() => Outcome::CutOff,
             None => Outcome::DownstreamLeft,
         }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.conn.wire.close_exchange();
-        if self.account.is_open() {
-            let now = self.conn.worker.now();
-            self.account.close(&self.snapshot.buckets, now);
-        }
-        if self.conn.wire.was_overdue() {
-            self.because(UpstreamFault::RouteTimeout.to_string());
-        }
-        let ended = self.ended();
-        self.count(&ended);
-        self.record(&ended);
-    }
-}
-
-impl Exchange {
-    fn ended(&self) -> Ended<'_> {
-        let (conn, now) = (&self.conn, self.conn.worker.clock.now());
-        Ended {
-            method: &self.request.method,
-            status: self.status,
-            outcome: self.outcome(),
-            throttled: self.account.refusing.is_some(),
-            shadow_throttled: self.account.shadow.is_some(),
-            bytes_in: self.bytes_in.unwrap_or(conn.wire.message_in()) + self.tunneled.0,
-            bytes_out: conn.wire.written() - self.written_before + self.tunneled.1,
-            duration_nanos: now.nanos_since(self.opened),
-            response_head_nanos: self.response_head_nanos,
-            told: &self.told,
-        }
-    }
-
-    fn count(&self, ended: &Ended<'_>) {
-        let series = &self.conn.worker.series;
-        series.in_flight.subtract(1);
-        if self.status == SWITCHING_PROTOCOLS {
-            series.tunnels_open.subtract(1);
-        }
-        if !self.is_measured {
-            return;
-        }
-        let of = &self.snapshot.series;
-        let OfRoute { series: route, timings } = of.route(self.route);
-        route.count(ended, timings);
-        if let Some(limit) = self.account.refusing.as_ref().and_then(|by| of.limit(&by.limit)) {
-            limit.refused.add(1);
-        }
-        if let Some(limit) = self.account.shadow.as_ref().and_then(|by| of.limit(&by.limit)) {
-            limit.shadow_refused.add(1);
-        }
-        // Whoever reads it holds it for a moment; nobody waits for that.
-        let Ok(mut noted) = series.noted.try_lock() else { return };
-        let user = self.caller.user.as_ref().map(User::as_bytes);
-        let hash = self.snapshot.buckets.seed.name_hash(user, self.client);
-        let caller = Talker { hash, user, address: self.client };
-        let bytes = ended.bytes_in.saturating_add(ended.bytes_out);
-        noted.note(caller, Took { refused: ended.throttled, bytes, cost: self.account.paid }, self.opened);
-        if let Some(by) = &self.account.refusing {
-            noted.note_refusal(self.opened, caller, |caller| RefusalNote {
-                unix_nanos: self.conn.worker.clock.unix_nanos(self.opened),
-                request_id: self.id.as_ref().map_or("", RequestId::as_str).into(),
-                caller,
-                route: self.route_name().unwrap_or_default().into(),
-                limit: Arc::clone(&by.limit),
-                retry_after_seconds: match ended.outcome {
-                    Outcome::Local(LocalReply::RateLimited(after) | LocalReply::QuotaExceeded(after)) => {
-                        after.seconds
-                    }
-                    _ => 0,
-                },
-            });
-        }
-    }
-
-    fn record(&self, ended: &Ended<'_>) {
-        let worker = &self.conn.worker;
-        let model = &self.snapshot.model;
-        let Parts { method, uri, headers, .. } = &self.request;
-        let (method, path) = match &self.refused {
-            None => (method.as_str().as_bytes(), uri.path().as_bytes()),
-            Some(refused) => (&refused.method[..], &refused.path[..]),
-        };
-        let named: Vec<(HeaderName, HeaderValue)> = model
-            .log
-            .headers
-            .iter()
-            .filter_map(|name| Some((name.clone(), headers.get(name)?.clone())))
-            .collect();
-        let key_parameter = model.identity.api_key().and_then(|source| source.query.as_deref());
-        let query = uri.query().filter(|_| model.log.query).map(|query| match key_parameter {
-            Some(name) => redact(query, name),
-            None => Cow::Borrowed(query),
-        });
-        worker.record(&Record {
-            unix_nanos: worker.clock.unix_nanos(self.opened),
-            request_id: self.id.as_ref().map_or("", RequestId::as_str),
-            client_addr: self.client,
-            method,
-            path,
-            query: query.as_deref().map(str::as_bytes),
-            user: self.caller.user.as_ref().map(User::as_bytes),
-            tier: self.caller.tier.as_deref(),
-            route: self.route_name(),
-            limit: self.account.refusing.as_ref().map(|refusing| &*refusing.limit),
-            shadow_limit: self.account.shadow.as_ref().map(|refusing| &*refusing.limit),
-            status: ended.status,
-            outcome: ended.outcome,
-            bytes_in: ended.bytes_in,
-            bytes_out: ended.bytes_out,
-            duration_nanos: ended.duration_nanos,
-            connect_nanos: self.connect_nanos,
-            response_head_nanos: ended.response_head_nanos,
-            upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
-            user_agent: headers.get(header::USER_AGENT),
-            traceparent: headers.get(TRACEPARENT),
-            amzn_trace_id: headers.get(X_AMZN_TRACE_ID),
-            headers: &named,
-            cause: self.cause.as_deref(),
-        });
     }
 }
 

@@ -8,8 +8,10 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::config::model::Model;
+use crate::config::model::emf::EmfPer;
 use crate::config::model::metrics::{FromResponse, Llm};
 use crate::message::server_timing;
+use crate::telemetry::emf::template::Template;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::series::{Distribution, LimitSeries, RouteSeries, Told, WorkerSeries};
 use crate::telemetry::totals::NO_ROUTE;
@@ -24,6 +26,8 @@ pub struct Series {
     routes: Vec<OfRoute>,
     no_route: OfRoute,
     limits: Vec<(Arc<str>, Arc<LimitSeries>)>,
+    /// What EMF lines have in common, where each exchange has one.
+    pub emf: Option<Template>,
 }
 
 /// A route's series, with its entries of `Server-Timing` by their index.
@@ -33,16 +37,21 @@ pub struct OfRoute {
     pub series: Arc<RouteSeries>,
     /// By index in `[metrics.from_response] server_timing`.
     pub timings: Vec<Arc<Distribution>>,
+    /// The dimensions of its EMF lines, encoded.
+    pub dimensions: Vec<u8>,
 }
 
 impl Series {
     /// Those of a configuration.
     pub fn new(model: &Model, worker: &WorkerSeries) -> Series {
+        let from = &model.metrics.from_response;
+        let emf = model.emf.as_ref().filter(|emf| emf.per == EmfPer::Request);
+        let emf = emf.map(|emf| Template::new(emf, from));
         let of_route = |name: &str| {
             let series = worker.route(name);
-            let entries = &model.metrics.from_response.server_timing;
-            let timings = entries.iter().map(|entry| series.timing(entry)).collect();
-            OfRoute { series, timings }
+            let timings = from.server_timing.iter().map(|entry| series.timing(entry)).collect();
+            let dimensions = emf.as_ref().map(|emf| emf.dimensions(&series.name)).unwrap_or_default();
+            OfRoute { series, timings, dimensions }
         };
         Series {
             routes: model.routes.routes().iter().map(|route| of_route(&route.name)).collect(),
@@ -53,6 +62,7 @@ impl Series {
                 .iter()
                 .map(|limit| (Arc::clone(&limit.name), worker.limit(&limit.name)))
                 .collect(),
+            emf,
         }
     }
 

@@ -14,14 +14,14 @@ use crate::clock::Clock;
 use crate::config::model::IdFormat;
 use crate::limit::state::Now;
 use crate::message::request_id::RequestId;
-use crate::telemetry::access_line::AccessLine;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::record::Record;
-use crate::telemetry::series::WorkerSeries;
-use crate::telemetry::sink::Lines;
+use crate::telemetry::series::{Ended, WorkerSeries};
 
 use super::current::Current;
+use super::measure::{OfRoute, Series};
 use super::snapshot::Snapshot;
+use super::telling::{Telling, WorkerLines};
 
 /// How long a line may wait in a worker's buffer.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -40,7 +40,7 @@ pub struct Worker {
     snapshot: RefCell<Rc<Snapshot>>,
     current: Arc<Current>,
     generation: Cell<u64>,
-    lines: RefCell<(AccessLine, Lines)>,
+    telling: RefCell<Telling>,
     random: RefCell<fastrand::Rng>,
     id_room: RefCell<BytesMut>,
     /// Where values of answers' fields are written.
@@ -108,7 +108,7 @@ impl Drop for Seat {
 
 impl Worker {
     /// A worker without connections.
-    pub fn new(shared: Shared, lines: Lines, clock: Clock) -> Rc<Worker> {
+    pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
         let Shared { current, seats, measurements } = shared;
         let series = measurements.worker();
         let prepared = current.get();
@@ -121,7 +121,7 @@ impl Worker {
             current,
             // Looked at again at once: it may have been swapped meanwhile.
             generation: Cell::new(u64::MAX),
-            lines: RefCell::new((AccessLine::default(), lines)),
+            telling: RefCell::new(Telling::new(lines)),
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
             value_room: RefCell::new(BytesMut::new()),
@@ -199,10 +199,16 @@ impl Worker {
         self.random.borrow_mut().u32(..).to_ne_bytes()
     }
 
+    /// Writes what is told of an exchange that is measured.
+    pub fn tell(&self, record: &Record<'_>, ended: &Ended<'_>, of: &Series, route: &OfRoute) {
+        let telling = &mut *self.telling.borrow_mut();
+        telling.record(record);
+        telling.emf(record, ended, of, route, &self.series);
+    }
+
     /// Writes a record.
     pub fn record(&self, record: &Record<'_>) {
-        let (line, lines) = &mut *self.lines.borrow_mut();
-        lines.push(|out| line.encode(record, out));
+        self.telling.borrow_mut().record(record);
     }
 
     /// Whether the process is about to end.
@@ -240,7 +246,7 @@ impl Worker {
             self.series.idle.set(self.snapshot.borrow().pool.len() as u64);
             if last_flush + FLUSH_EVERY <= now {
                 last_flush = now;
-                self.lines.borrow_mut().1.flush();
+                self.flush();
             }
             if last_quiet + QUIET_SWEEP_EVERY <= now {
                 last_quiet = now;
@@ -252,6 +258,6 @@ impl Worker {
 
     /// Hands over the last lines.
     pub fn flush(&self) {
-        self.lines.borrow_mut().1.flush();
+        self.telling.borrow_mut().flush();
     }
 }

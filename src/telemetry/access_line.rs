@@ -24,7 +24,14 @@ pub struct AccessLine {
 impl AccessLine {
     /// Appends one line.
     pub fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":\"");
+        out.push(b'{');
+        self.fields(record, out);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Appends the fields, as members of an object.
+    pub fn fields(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"time\":\"");
         self.time(record.unix_nanos, out);
         out.extend_from_slice(b"\",\"request_id\":\"");
         out.extend_from_slice(record.request_id.as_bytes());
@@ -84,7 +91,6 @@ impl AccessLine {
         if let Some(cause) = record.cause {
             text(b",\"cause\":", cause.as_bytes(), MAX_VALUE, out);
         }
-        out.extend_from_slice(b"}\n");
     }
 
     fn time(&mut self, unix_nanos: u64, out: &mut Vec<u8>) {
@@ -123,13 +129,13 @@ fn address(address: Option<IpAddr>, out: &mut Vec<u8>) {
     }
 }
 
-fn integer(key: &[u8], value: u64, out: &mut Vec<u8>) {
+pub(super) fn integer(key: &[u8], value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Milliseconds with three decimals: microseconds, readable.
-fn millis(key: &[u8], nanos: u64, out: &mut Vec<u8>) {
+pub(super) fn millis(key: &[u8], nanos: u64, out: &mut Vec<u8>) {
     let micros = nanos / 1000;
     integer(key, micros / 1000, out);
     out.push(b'.');
@@ -143,7 +149,7 @@ fn three_digits(value: u16, out: &mut Vec<u8>) {
 }
 
 /// `key` as it is, then `value` as a JSON string, cut after `max` bytes.
-fn text(key: &[u8], value: &[u8], max: usize, out: &mut Vec<u8>) {
+pub(super) fn text(key: &[u8], value: &[u8], max: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
     out.push(b'"');
     let kept = &value[..value.len().min(max)];

@@ -24,6 +24,7 @@ pub struct Measurements {
     max_models: usize,
     workers: Mutex<Vec<Arc<WorkerSeries>>>,
     models: Mutex<Models>,
+    invalid_emf_lines: AtomicU64,
 }
 
 /// By model, then by operation.
@@ -54,6 +55,7 @@ impl Measurements {
             max_models: metrics.max_models,
             workers: Mutex::default(),
             models: Mutex::default(),
+            invalid_emf_lines: AtomicU64::new(0),
         }
     }
 
@@ -81,10 +83,16 @@ impl Measurements {
         Arc::clone(models.entry(model.into()).or_default().entry(operation.into()).or_default())
     }
 
+    /// Counts a line of an interval that the validator kept back.
+    pub fn count_invalid_emf_line(&self) {
+        self.invalid_emf_lines.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All that was counted; what is of the process is left out.
     pub fn totals(&self) -> Totals {
         let workers = lock(&self.workers).clone();
         let mut totals = Totals::default();
+        totals.process.invalid_emf_lines = self.invalid_emf_lines.load(Ordering::Relaxed);
         for worker in &workers {
             for series in worker.read_routes() {
                 totals.routes.entry(Arc::clone(&series.name)).or_default().add(&series.totals());

@@ -1,19 +1,18 @@
-//! Where record lines go: a buffer per worker, a queue, and one thread that writes.
+//! Lines on their way: a buffer per worker, a queue, and one thread that puts them into an outlet.
 //!
-//! Invariant: a worker never waits for the sink. A sink that stalls fills its queue, then whole buffers are
-//! dropped and their lines counted.
+//! Invariant: a worker never waits for a sink. A sink that stalls fills its queue, then whole buffers are dropped and
+//! their lines counted.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Clock;
+
+use super::outlet::Outlet;
 
 /// A worker's buffer is handed over when it holds this much, or when the timer says so.
 const FLUSH_AT_BYTES: usize = 64 * 1024;
@@ -24,17 +23,6 @@ const SPARE_BUFFERS: usize = 4;
 /// How often the writer looks whether it should say that lines were dropped.
 const DROP_REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Where lines are written.
-#[derive(Debug)]
-pub enum Output {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// Appended to a file, which is opened again when another one has its name.
-    File(PathBuf),
-}
-
 /// The writing end, owned by the process.
 #[derive(Debug)]
 pub struct Sink {
@@ -43,16 +31,28 @@ pub struct Sink {
     thread: JoinHandle<()>,
 }
 
+/// How many lines a sink has dropped; counts on as long as anybody looks.
+#[derive(Debug, Clone)]
+pub struct Dropped(Arc<Shared>);
+
+impl Dropped {
+    /// Lines, since the start.
+    pub fn lines(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
 /// What the writer and the workers have in common besides the queue.
 #[derive(Debug, Default)]
 struct Shared {
     dropped: AtomicU64,
+    closing: AtomicBool,
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Shared {
-    fn drop_lines(&self, buffer: &Buffer) -> u64 {
-        self.dropped.fetch_add(buffer.lines, Ordering::Relaxed)
+    fn drop_lines(&self, lines: u64) -> u64 {
+        self.dropped.fetch_add(lines, Ordering::Relaxed)
     }
 
     fn keep(&self, mut bytes: Vec<u8>) {
@@ -77,19 +77,13 @@ struct Buffer {
 }
 
 impl Sink {
-    /// Starts the writer. A file that cannot be opened is an error now rather than a surprise later; a named
-    /// pipe is opened by the writer, because opening waits for its reader.
-    pub fn start(output: Output) -> io::Result<Sink> {
-        if let Output::File(path) = &output
-            && !is_pipe(path)
-        {
-            open(path)?;
-        }
+    /// Starts the writer; `what` its lines are, `records` or `EMF lines`, names its thread and what it tells.
+    pub fn start(what: &'static str, outlet: Box<dyn Outlet>) -> io::Result<Sink> {
         let (sender, receiver) = sync_channel(QUEUE_BUFFERS);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { output, file: None, shared: Arc::clone(&shared), reported: 0 };
-        let thread =
-            std::thread::Builder::new().name("records".into()).spawn(move || writer.run(&receiver))?;
+        let writer = Writer { what, outlet, shared: Arc::clone(&shared), reported: 0 };
+        let name = what.to_lowercase().replace(' ', "-");
+        let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(&receiver))?;
         Ok(Sink { sender, shared, thread })
     }
 
@@ -103,13 +97,23 @@ impl Sink {
         }
     }
 
+    /// Counts what it drops.
+    pub fn dropped(&self) -> Dropped {
+        Dropped(Arc::clone(&self.shared))
+    }
+
     /// Waits until all that was handed over is written, but no longer than `patience`: a stalled sink cannot hold
     /// up the process's end. Call it when every [`Lines`] is gone.
     pub fn close(self, patience: Duration) {
         drop(self.sender);
         let clock = Clock::start();
         let deadline = clock.now() + patience;
+        // What tries again and again has half of the time to succeed, and the rest to tell what was lost.
+        let give_up = clock.now() + patience / 2;
         while !self.thread.is_finished() && clock.now() < deadline {
+            if give_up <= clock.now() {
+                self.shared.closing.store(true, Ordering::Relaxed);
+            }
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }
@@ -153,7 +157,7 @@ impl Lines {
         if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
             sender.try_send(Buffer { bytes, lines })
         {
-            self.shared.drop_lines(&buffer);
+            self.shared.drop_lines(buffer.lines);
         }
     }
 }
@@ -165,8 +169,8 @@ impl Drop for Lines {
 }
 
 struct Writer {
-    output: Output,
-    file: Option<File>,
+    what: &'static str,
+    outlet: Box<dyn Outlet>,
     shared: Arc<Shared>,
     reported: u64,
 }
@@ -182,13 +186,7 @@ impl Writer {
             }
             match receiver.recv_timeout(DROP_REPORT_EVERY) {
                 Ok(buffer) => {
-                    if let Err(error) = self.write(&buffer.bytes) {
-                        let before = self.shared.drop_lines(&buffer);
-                        if before == self.reported {
-                            tracing::warn!(%error, "records cannot be written and are dropped");
-                        }
-                        self.file = None;
-                    }
+                    self.put(&buffer.bytes);
                     self.shared.keep(buffer.bytes);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -198,56 +196,21 @@ impl Writer {
         self.report_dropped();
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &self.output {
-            Output::Stdout => write_and_flush(&mut io::stdout().lock(), bytes),
-            Output::Stderr => write_and_flush(&mut io::stderr().lock(), bytes),
-            Output::File(path) => {
-                if self.file.as_ref().is_none_or(|file| was_rotated(file, path)) {
-                    self.file = Some(open(path)?);
-                }
-                self.file.as_mut().map_or(Ok(()), |file| append(file, bytes))
-            }
+    fn put(&mut self, bytes: &[u8]) {
+        let shared = &self.shared;
+        let Err(lost) = self.outlet.put(bytes, &|| shared.closing.load(Ordering::Relaxed)) else { return };
+        let before = shared.drop_lines(lost.lines);
+        if before == self.reported {
+            let error = lost.error;
+            tracing::warn!(%error, "{} cannot be written and are dropped", self.what);
         }
     }
 
     fn report_dropped(&mut self) {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
         if dropped > self.reported {
-            tracing::warn!(records = dropped - self.reported, total = dropped, "records were dropped");
+            tracing::warn!(lines = dropped - self.reported, total = dropped, "{} were dropped", self.what);
             self.reported = dropped;
         }
-    }
-}
-
-/// All of it or, as far as the file allows, nothing: a line that a full disk cut in half would spoil the next.
-fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let before = file.metadata()?;
-    file.write_all(bytes).inspect_err(|_| {
-        if before.is_file() {
-            let _ = file.set_len(before.len());
-        }
-    })
-}
-
-fn write_and_flush(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    output.write_all(bytes)?;
-    output.flush()
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
-}
-
-fn is_pipe(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
-}
-
-/// Whether the name leads to another file than the one that is open, or to none.
-fn was_rotated(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(open), Ok(named)) => open.dev() != named.dev() || open.ino() != named.ino(),
-        _ => true,
     }
 }

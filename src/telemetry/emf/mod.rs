@@ -3,3 +3,6 @@
 //! Follows the specification "Embedded metric format" of the CloudWatch user guide.
 
 pub mod catalog;
+pub mod check;
+pub mod line;
+pub mod template;

@@ -1,0 +1,123 @@
+//! EMF lines of intervals: what every route did in it, told by a thread that wakes once an interval.
+//!
+//! Invariant: what was measured is told once. The last lines come when the workers have ended.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::clock::{Clock, Tick};
+use crate::config::model::emf::{Emf, EmfPer};
+use crate::proxy::current::Current;
+use crate::telemetry::emf::check::check;
+use crate::telemetry::emf::template::Template;
+use crate::telemetry::measurements::Measurements;
+use crate::telemetry::sink::Lines;
+use crate::telemetry::totals::Totals;
+
+/// The thread; it tells the last interval when this is dropped.
+#[derive(Debug)]
+pub(super) struct Intervals {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Teller {
+    emf: Emf,
+    measurements: Arc<Measurements>,
+    current: Arc<Current>,
+    lines: Lines,
+    clock: Clock,
+    told: Totals,
+    told_at: Tick,
+    invalid: u64,
+}
+
+impl Intervals {
+    /// Begins, if lines are for intervals.
+    pub(super) fn start(
+        emf: Option<&Emf>,
+        lines: Option<Lines>,
+        measurements: &Arc<Measurements>,
+        current: &Arc<Current>,
+        clock: Clock,
+    ) -> io::Result<Option<Intervals>> {
+        let (Some(emf), Some(lines)) = (emf, lines) else { return Ok(None) };
+        let EmfPer::Interval(every) = emf.per else { return Ok(None) };
+        let told_at = clock.now();
+        let mut teller = Teller {
+            emf: emf.clone(),
+            measurements: Arc::clone(measurements),
+            current: Arc::clone(current),
+            lines,
+            clock,
+            told: Totals::default(),
+            told_at,
+            invalid: 0,
+        };
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("intervals".to_owned()).spawn(move || {
+            let mut next = told_at + every;
+            while stopped.recv_timeout(teller.until(next)) == Err(RecvTimeoutError::Timeout) {
+                teller.tell();
+                next = (next + every).max(teller.clock.recent());
+            }
+            teller.tell();
+        })?;
+        Ok(Some(Intervals { stop: Some(stop), thread: Some(thread) }))
+    }
+}
+
+impl Drop for Intervals {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Teller {
+    fn until(&self, next: Tick) -> Duration {
+        Duration::from_nanos(next.nanos_since(self.clock.now()))
+    }
+
+    fn tell(&mut self) {
+        self.clock.reanchor();
+        let now = self.clock.now();
+        let (unix_ms, lasted) = (self.clock.unix_nanos(now) / 1_000_000, now.nanos_since(self.told_at));
+        let totals = self.measurements.totals();
+        let from = &self.current.get().model.metrics.from_response;
+        let template = Template::new(&self.emf, from);
+        let seconds = (lasted + 500_000_000) / 1_000_000_000;
+        let mut text = Vec::new();
+        for (route, did) in totals.routes_since(&self.told) {
+            let dimensions = template.dimensions(&route);
+            template.interval(unix_ms, seconds, &dimensions, &did, &from.server_timing, &mut text);
+        }
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            self.push(line);
+        }
+        self.lines.flush();
+        (self.told, self.told_at) = (totals, now);
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        if self.emf.validate
+            && let Err(problems) = check(line)
+        {
+            if self.invalid == 0 {
+                tracing::warn!(
+                    problem = problems[0],
+                    "CloudWatch would not take an EMF line, it is kept back"
+                );
+            }
+            self.invalid += 1;
+            self.measurements.count_invalid_emf_line();
+            return;
+        }
+        self.lines.push(|out| out.extend_from_slice(line));
+    }
+}

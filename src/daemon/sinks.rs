@@ -1,0 +1,88 @@
+//! The sinks of the process: records, and EMF lines.
+
+use std::io;
+
+use crate::config::model::emf::{Emf, EmfSink};
+use crate::config::model::{AccessSink, Model};
+use crate::proxy::telling::{EmfLines, WorkerLines};
+use crate::telemetry::outlet::Outlet;
+use crate::telemetry::outlet::agent::{TcpAgent, UdpAgent};
+use crate::telemetry::outlet::local::{Local, Output};
+use crate::telemetry::sink::{Dropped, Lines, Sink};
+
+use super::StartError;
+
+/// How long the end of the process waits for a sink that stalls.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Those that the configuration asks for.
+#[derive(Debug)]
+pub(super) struct Sinks {
+    records: Option<Sink>,
+    emf: Option<(Emf, Sink)>,
+}
+
+impl Sinks {
+    /// Opens them.
+    pub(super) fn open(model: &Model) -> Result<Sinks, StartError> {
+        let records = open_records(&model.log.access)?;
+        let emf = match &model.emf {
+            None => None,
+            Some(emf) => {
+                let sink = open_emf(&emf.sink).and_then(|outlet| Sink::start("EMF lines", outlet));
+                let sink = sink.map_err(|error| StartError::Emf(emf.sink.to_string(), error))?;
+                Some((emf.clone(), sink))
+            }
+        };
+        Ok(Sinks { records, emf })
+    }
+
+    /// A worker's ends.
+    pub(super) fn of_worker(&self) -> WorkerLines {
+        WorkerLines {
+            records: self.records.as_ref().map_or_else(Lines::off, Sink::lines),
+            emf: self.emf.as_ref().and_then(|(emf, sink)| EmfLines::of(emf, sink.lines())),
+        }
+    }
+
+    /// Another end for EMF lines.
+    pub(super) fn emf_lines(&self) -> Option<Lines> {
+        self.emf.as_ref().map(|(_, sink)| sink.lines())
+    }
+
+    /// What they drop, by their names in the measurements.
+    pub(super) fn dropped(&self) -> Vec<(&'static str, Dropped)> {
+        let records = self.records.as_ref().map(|sink| ("records", sink.dropped()));
+        let emf = self.emf.as_ref().map(|(_, sink)| ("emf", sink.dropped()));
+        [records, emf].into_iter().flatten().collect()
+    }
+
+    /// Writes what is left. When nobody has an end anymore.
+    pub(super) fn close(self) {
+        let sinks = [self.records, self.emf.map(|(_, sink)| sink)];
+        for sink in sinks.into_iter().flatten() {
+            sink.close(PATIENCE);
+        }
+    }
+}
+
+fn open_records(access: &AccessSink) -> Result<Option<Sink>, StartError> {
+    let (output, name) = match access {
+        AccessSink::Off => return Ok(None),
+        AccessSink::Stdout => (Output::Stdout, "standard output".to_owned()),
+        AccessSink::Stderr => (Output::Stderr, "standard error".to_owned()),
+        AccessSink::File(path) => (Output::File(path.clone()), path.display().to_string()),
+    };
+    let sink = Local::open(output).and_then(|outlet| Sink::start("records", Box::new(outlet)));
+    sink.map(Some).map_err(|error| StartError::Records(name, error))
+}
+
+fn open_emf(sink: &EmfSink) -> io::Result<Box<dyn Outlet>> {
+    Ok(match sink {
+        EmfSink::Stdout => Box::new(Local::open(Output::Stdout)?),
+        EmfSink::File(path) => Box::new(Local::open(Output::File(path.clone()))?),
+        EmfSink::Tcp(address) => Box::new(TcpAgent::new(address.clone())),
+        EmfSink::Udp(address) => Box::new(UdpAgent::new(address.clone())),
+        EmfSink::Logs { .. } => return Err(io::ErrorKind::Unsupported.into()),
+    })
+}

@@ -1,0 +1,96 @@
+//! The lines a worker writes of exchanges that have ended: records, and EMF lines where each exchange has one.
+
+use crate::config::model::emf::{Emf, EmfPer};
+use crate::telemetry::access_line::AccessLine;
+use crate::telemetry::emf::check::check;
+use crate::telemetry::record::Record;
+use crate::telemetry::series::{Ended, WorkerSeries};
+use crate::telemetry::sink::Lines;
+
+use super::measure::{OfRoute, Series};
+
+/// A worker's ends of the sinks.
+#[derive(Debug)]
+pub struct WorkerLines {
+    /// Of records.
+    pub records: Lines,
+    /// Of EMF lines, where each exchange has one.
+    pub emf: Option<EmfLines>,
+}
+
+/// A worker's end of the sink of EMF lines.
+#[derive(Debug)]
+pub struct EmfLines {
+    lines: Lines,
+    validate: bool,
+    checked: Vec<u8>,
+}
+
+impl EmfLines {
+    /// `None` if exchanges have no lines of their own.
+    pub fn of(emf: &Emf, lines: Lines) -> Option<EmfLines> {
+        (emf.per == EmfPer::Request).then(|| EmfLines { lines, validate: emf.validate, checked: Vec::new() })
+    }
+}
+
+/// What writes them.
+#[derive(Debug)]
+pub struct Telling {
+    line: AccessLine,
+    lines: WorkerLines,
+}
+
+impl Telling {
+    /// To these ends.
+    pub fn new(lines: WorkerLines) -> Telling {
+        Telling { line: AccessLine::default(), lines }
+    }
+
+    /// Writes the record.
+    pub fn record(&mut self, record: &Record<'_>) {
+        let line = &mut self.line;
+        self.lines.records.push(|out| line.encode(record, out));
+    }
+
+    /// Writes the EMF line, if exchanges have one.
+    pub fn emf(
+        &mut self,
+        record: &Record<'_>,
+        ended: &Ended<'_>,
+        of: &Series,
+        route: &OfRoute,
+        worker: &WorkerSeries,
+    ) {
+        let (Some(emf), Some(template)) = (&mut self.lines.emf, &of.emf) else { return };
+        let line = &mut self.line;
+        let mut encode = |out: &mut Vec<u8>| {
+            let properties = |out: &mut Vec<u8>| line.fields(record, out);
+            template.exchange(record.unix_nanos, &route.dimensions, ended, properties, out);
+        };
+        if !emf.validate {
+            return emf.lines.push(encode);
+        }
+        emf.checked.clear();
+        encode(&mut emf.checked);
+        match check(&emf.checked) {
+            Ok(()) => emf.lines.push(|out| out.extend_from_slice(&emf.checked)),
+            Err(problems) => {
+                if worker.invalid_emf_lines.get() == 0 {
+                    tracing::warn!(
+                        problem = problems[0],
+                        "CloudWatch would not take an EMF line, it is kept back"
+                    );
+                }
+                worker.invalid_emf_lines.add(1);
+            }
+        }
+    }
+
+    /// Hands over what there is.
+    pub fn flush(&mut self) {
+        self.lines.records.flush();
+        if let Some(emf) = &mut self.lines.emf {
+            emf.lines.flush();
+        }
+    }
+}
