@@ -100,6 +100,12 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
         }
         return wrong("has a path", format!("requests keep their own path; write `{}`", &bare[..slash]));
     }
+    let (host, port) = parse_host_port(bare, 8000)?;
+    Ok(UpstreamAddress::Tcp { host, port })
+}
+
+/// Reads `app:8000`, `127.0.0.1:25888`, `[::1]:8000`; `usual` is the port of examples.
+pub(crate) fn parse_host_port(bare: &str, usual: u16) -> Result<(String, u16), AddressError> {
     if let Some(help) = ipv6_without_brackets(bare) {
         return wrong("is not an address", help);
     }
@@ -109,23 +115,23 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
         }
         return wrong(
             "has no port",
-            format!("write `{}:8000`", if bare.is_empty() { "127.0.0.1" } else { bare }),
+            format!("write `{}:{usual}`", if bare.is_empty() { "127.0.0.1" } else { bare }),
         );
     };
     let port = match port.parse::<u16>() {
         Ok(0) => {
-            return wrong("has port 0", "write the port the app listens on, for example 8000");
+            return wrong("has port 0", format!("write the port that is listened on, for example {usual}"));
         }
         Ok(port) if is_digits(&bare[host.len() + 1..]) => port,
         _ if is_digits(port) => {
             return wrong("has a port above 65535", "use a port from 1 to 65535");
         }
         _ => {
-            return wrong("has no port", "write `host:port`, for example `127.0.0.1:8000`");
+            return wrong("has no port", format!("write `host:port`, for example `127.0.0.1:{usual}`"));
         }
     };
     let host = parse_host(host, port)?;
-    Ok(UpstreamAddress::Tcp { host, port })
+    Ok((host, port))
 }
 
 fn parse_host(host: &str, port: u16) -> Result<String, AddressError> {

@@ -19,6 +19,8 @@ pub(crate) struct UseError {
     pub(crate) at: Range<usize>,
     pub(crate) message: String,
     pub(crate) help: String,
+    /// Whether it names a variable that is not set.
+    pub(crate) is_unset: bool,
 }
 
 /// Replaces every use in `text`; all that are wrong are reported.
@@ -51,6 +53,7 @@ pub(crate) fn interpolate(
                 at: dollar..text.len(),
                 message: "`${` has no `}`".to_owned(),
                 help: "write `${NAME}` or `${NAME:-default}`".to_owned(),
+                is_unset: false,
             });
             at = text.len();
             break;
@@ -61,7 +64,7 @@ pub(crate) fn interpolate(
                 done.text.push_str(&value);
                 done.variables.push(name.to_owned());
             }
-            Err((message, help)) => errors.push(UseError { at: dollar..at, message, help }),
+            Err(error) => errors.push(UseError { at: dollar..at, ..error }),
         }
     }
     done.text.push_str(&text[at..]);
@@ -76,7 +79,12 @@ fn lone_dollar(rest: &str, dollar: usize) -> UseError {
             format!("write `${{{name}}}` for the environment variable, `$${name}` for the text")
         }
     };
-    UseError { at: dollar..dollar + 1 + name.len(), message: "`$` stands alone".to_owned(), help }
+    UseError {
+        at: dollar..dollar + 1 + name.len(),
+        message: "`$` stands alone".to_owned(),
+        help,
+        is_unset: false,
+    }
 }
 
 fn is_name_byte(c: char) -> bool {
@@ -84,23 +92,21 @@ fn is_name_byte(c: char) -> bool {
 }
 
 /// The value of what stands between the braces, or a message and its help.
-fn resolve<'a>(
-    inner: &'a str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<(&'a str, String), (String, String)> {
+fn resolve<'a>(inner: &'a str, env: &dyn Fn(&str) -> Option<String>) -> Result<(&'a str, String), UseError> {
+    let wrong = |message: String, help: String| UseError { at: 0..0, message, help, is_unset: false };
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
     };
     let well_formed = name.chars().all(is_name_byte) && name.starts_with(|c: char| !c.is_ascii_digit());
     if !well_formed {
-        return Err((
+        return Err(wrong(
             format!("`{name}` is not the name of an environment variable"),
             "use letters, digits and `_`, as in `${NAME}` or `${NAME:-default}`".to_owned(),
         ));
     }
     if default.is_some_and(|default| default.contains("${")) {
-        return Err((
+        return Err(wrong(
             "a default cannot hold another variable".to_owned(),
             "write a plain value behind `:-`".to_owned(),
         ));
@@ -109,10 +115,13 @@ fn resolve<'a>(
         (Some(value), None) => Ok((name, value)),
         (Some(value), Some(_)) if !value.is_empty() => Ok((name, value)),
         (_, Some(default)) => Ok((name, default.to_owned())),
-        (None, None) => Err((
-            format!("environment variable `{name}` is not set"),
-            format!("set it, or give a default: `${{{name}:-value}}`"),
-        )),
+        (None, None) => Err(UseError {
+            is_unset: true,
+            ..wrong(
+                format!("environment variable `{name}` is not set"),
+                format!("set it, or give a default: `${{{name}:-value}}`"),
+            )
+        }),
     }
 }
 

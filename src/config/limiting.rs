@@ -15,7 +15,6 @@ use super::reader::{Reader, Text};
 use super::report::{Place, Severity, shown};
 use super::suggest::nearest;
 use super::table::Table;
-use super::units::parse_percent;
 
 pub(crate) const RESETS: [(&str, Reset); 2] = [("delta", Reset::Delta), ("epoch", Reset::Epoch)];
 
@@ -30,8 +29,8 @@ pub(crate) fn read(mut table: Table<'_, '_>) -> Limiting {
         ietf_fields,
         legacy_fields,
         reset: table.choice("reset", &RESETS, default.reset),
-        jitter_percent: percent(&mut table, "jitter", None).unwrap_or(default.jitter_percent),
-        reload_guard_percent: percent(&mut table, "reload_guard", Some("off")),
+        jitter_percent: table.percent("jitter", 0, None).unwrap_or(default.jitter_percent),
+        reload_guard_percent: table.percent("reload_guard", 0, Some("off")),
         exempt: exempt(table.table("exempt", "limiting.exempt", "{ ips = [\"10.0.0.0/8\"] }")),
     };
     table.finish();
@@ -61,24 +60,6 @@ fn headers(table: &mut Table<'_, '_>) -> Option<(bool, bool)> {
         *field = true;
     }
     Some(fields)
-}
-
-/// `key = "10%"`, or the word that stands for none.
-fn percent(table: &mut Table<'_, '_>, key: &'static str, none: Option<&str>) -> Option<u8> {
-    let text = table.string(key, "a percentage such as `\"10%\"`")?;
-    if none == Some(text.text.as_str()) {
-        return None;
-    }
-    parse_percent(&text.text)
-        .map_err(|error| {
-            let message = format!("`{key}` {}, found `{}`", error.fault, shown(&text.text));
-            let help = match none {
-                Some(none) => format!("{}, or `\"{none}\"`", error.help),
-                None => error.help,
-            };
-            table.reader.error(text.place, message, help);
-        })
-        .ok()
 }
 
 fn exempt(mut table: Table<'_, '_>) -> Exempt {
@@ -143,7 +124,7 @@ fn key(reader: &mut Reader<'_>, text: &Text) -> Option<[u8; 32]> {
     if hash.is_none() {
         let line = match &text.place {
             Place::Bytes(span) => reader.lines.number(span.start),
-            Place::File | Place::CommandLine => 0,
+            Place::File | Place::CommandLine | Place::Environment => 0,
         };
         let message = format!("`exempt.keys` on line {line} holds something that is not a SHA-256");
         let help = "write the hash of the key in 64 hexadecimal digits, never the key: `sha256:9f86d0…`";

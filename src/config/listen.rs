@@ -93,7 +93,7 @@ fn addresses(table: &mut Table<'_, '_>, options: &[String]) -> Option<Vec<Listen
     Some(parse_addresses(table.reader, "`--listen`", &texts))
 }
 
-fn parse_addresses(reader: &mut Reader<'_>, name: &str, texts: &[Text]) -> Vec<ListenAddress> {
+pub(crate) fn parse_addresses(reader: &mut Reader<'_>, name: &str, texts: &[Text]) -> Vec<ListenAddress> {
     let mut addresses = Vec::new();
     for text in texts {
         match parse_listen(&text.text) {
@@ -110,6 +110,17 @@ fn parse_addresses(reader: &mut Reader<'_>, name: &str, texts: &[Text]) -> Vec<L
         }
     }
     addresses
+}
+
+/// Whether one of these addresses takes the other's connections.
+pub(crate) fn is_same_listener(one: &ListenAddress, other: &ListenAddress) -> bool {
+    match (one, other) {
+        (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
+            let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+            same_host && a.port() == b.port() && a.port() != 0
+        }
+        _ => one == other,
+    }
 }
 
 /// Port 0: each time another free port.

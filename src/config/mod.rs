@@ -2,11 +2,15 @@
 //!
 //! The way of a file: [`load`] parses the text into a tree that knows its places (`syntax` words the
 //! errors of the grammar), `reader` walks it table by table and asks for keys of a kind (`values`,
-//! `units`, `interpolate`), `listen`, `upstream`, `routes` and `telling` build the model's parts, and
-//! what is wrong on the way is gathered into one [`Report`].
+//! `units`, `interpolate`, `secret`), `listen`, `upstream`, `routes`, `telling` and the others build the model's
+//! parts, and what is wrong on the way is gathered into one [`Report`].
 
 mod address;
+mod admin;
+mod alerts;
+mod cloudwatch;
 pub mod diff;
+mod emf;
 mod excerpt;
 mod fields;
 mod identity;
@@ -15,12 +19,14 @@ pub mod keys;
 mod limiting;
 mod limits;
 mod listen;
+mod metrics;
 pub mod model;
 mod origin;
 mod print;
 mod reader;
 mod report;
 mod routes;
+mod secret;
 mod store;
 mod suggest;
 mod syntax;
@@ -67,7 +73,7 @@ pub struct Loaded {
 /// Reads a configuration; `file` is its name in messages.
 ///
 /// Without a file the text is empty. The environment is asked through `env` for the variables the
-/// text names, and for nothing else.
+/// text names, and where it has a table `[emf]` for those of the AWS libraries for that format.
 pub fn load(
     text: &str,
     file: &str,
@@ -75,16 +81,19 @@ pub fn load(
     overrides: &Overrides,
 ) -> Result<Loaded, Report> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let syntax = syntax::findings(text, &errors);
+    let suspects = if errors.is_empty() { Vec::new() } else { secret::suspects(text) };
+    let shown = secret::masked(text, &suspects);
+    let syntax = syntax::findings(&shown, &errors);
     if !syntax.structure_is_known {
-        return Err(Report::new(file, text, syntax.findings));
+        return Err(Report::new(file, &shown, syntax.findings));
     }
     let mut reader = Reader::new(text, env);
     let model = read(&mut reader, root.get_ref(), overrides);
+    let shown = secret::masked(&shown, &reader.secrets);
     let (mut findings, origins, lines) = (reader.findings, reader.origins, reader.lines);
     drop_echoes(&lines, &syntax.findings, &mut findings);
     findings.extend(syntax.findings);
-    let report = Report::new(file, text, findings);
+    let report = Report::new(file, &shown, findings);
     match model {
         Some(model) if report.errors() == 0 => Ok(Loaded { model, warnings: report, origins }),
         _ => Err(report),
@@ -111,7 +120,7 @@ pub fn not_utf8(bytes: &[u8], file: &str) -> Option<Report> {
 /// chooses the table's name.
 pub fn keys() -> BTreeSet<String> {
     // A table whose name the file chooses is asked for its keys only when there is one.
-    const TABLES: &str = "[[routes]]\n[limits.any.tiers.any]\n";
+    const TABLES: &str = "[[routes]]\n[limits.any.tiers.any]\n[[alerts.rules]]\n";
     let (root, _) = DeTable::parse_recoverable(TABLES);
     let mut reader = Reader::new(TABLES, &|_| None);
     read(&mut reader, root.get_ref(), &Overrides::default());
@@ -130,6 +139,12 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let store = store::read(reader.table(root, "store"));
     let log = telling::read_log(reader.table(root, "log"), &identity);
     let errors = telling::read_errors(reader.table(root, "errors"));
+    let emf = emf::read(reader, root, &log);
+    let metrics = metrics::read(reader.table(root, "metrics"), &routes, &request_id.header);
+    let cloudwatch = cloudwatch::read(reader.table(root, "cloudwatch"));
+    let app = upstream.as_ref().map(|upstream| &upstream.address);
+    let admin = admin::read(reader, root, &listen.addresses, app);
+    let alerts = alerts::read(reader, root, &routes);
     let tables = [
         "listen",
         "upstream",
@@ -141,6 +156,11 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
         "store",
         "log",
         "errors",
+        "emf",
+        "metrics",
+        "cloudwatch",
+        "admin",
+        "alerts",
     ];
     reader.refuse_unknown(root, &tables, "");
     let model = Model {
@@ -152,11 +172,11 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
         routes,
         store,
         log,
-        emf: None,
-        metrics: model::metrics::Metrics::default(),
-        cloudwatch: model::metrics::CloudWatch::default(),
-        admin: None,
-        alerts: model::admin::Alerts::default(),
+        emf,
+        metrics,
+        cloudwatch,
+        admin,
+        alerts,
         errors,
     };
     refuse_loop(reader, &model);

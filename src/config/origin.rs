@@ -21,6 +21,11 @@ pub enum Origin {
         /// Their names, in the order of use.
         variables: Vec<String>,
     },
+    /// A variable that gives the default of a key which the file does not set.
+    Variable {
+        /// Its name.
+        name: &'static str,
+    },
     /// An option of the command line.
     CommandLine {
         /// With its dashes.
@@ -40,6 +45,7 @@ impl fmt::Display for Origin {
                 }
                 Ok(())
             }
+            Origin::Variable { name } => write!(f, "from the environment, {name}"),
             Origin::CommandLine { option } => f.write_str(option),
         }
     }
@@ -49,12 +55,23 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
     keys: BTreeMap<String, Origin>,
+    /// Secrets that are written as variables, in the file's words.
+    written: BTreeMap<String, String>,
 }
 
 impl Origins {
     /// The origin of a key by its dotted path: `listen.address`, `routes.0.match`.
     pub fn get(&self, path: &str) -> Origin {
         self.keys.get(path).cloned().unwrap_or_default()
+    }
+
+    /// The file's words for a secret, where they are variables and nothing else.
+    pub(crate) fn written(&self, path: &str) -> Option<&str> {
+        self.written.get(path).map(String::as_str)
+    }
+
+    pub(crate) fn set_written(&mut self, path: String, written: String) {
+        self.written.insert(path, written);
     }
 
     pub(crate) fn set(&mut self, path: String, origin: Origin) {

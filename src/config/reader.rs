@@ -20,7 +20,7 @@ use super::table::{Entry, Named, Table};
 pub(crate) struct Reader<'d> {
     source: &'d str,
     pub(crate) lines: Lines,
-    env: &'d dyn Fn(&str) -> Option<String>,
+    pub(super) env: &'d dyn Fn(&str) -> Option<String>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) origins: Origins,
     /// The value of every key that is in the file, by dotted path.
@@ -29,6 +29,8 @@ pub(crate) struct Reader<'d> {
     pub(super) known: BTreeSet<String>,
     /// Where keys are that nobody asks for, and that have a report of their own.
     pub(super) refused: BTreeSet<usize>,
+    /// Values that no report may show.
+    pub(super) secrets: Vec<Range<usize>>,
 }
 
 /// A string value after its variables were put in.
@@ -74,6 +76,7 @@ impl<'d> Reader<'d> {
             spans: BTreeMap::new(),
             known: BTreeSet::new(),
             refused: BTreeSet::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -114,6 +117,7 @@ impl<'d> Reader<'d> {
         match value.get_ref() {
             DeValue::Array(_) => "a list".to_owned(),
             DeValue::Table(_) => "a table".to_owned(),
+            _ if self.secrets.contains(&value.span()) => "something else".to_owned(),
             _ => {
                 let written = self.source.get(value.span()).unwrap_or_default();
                 let line = written.lines().next().unwrap_or_default();
@@ -164,7 +168,7 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn note_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
+    pub(super) fn note_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
         if let Origin::Environment { variables: before, .. } = self.origins.get(path) {
             variables.splice(0..0, before);
         }
@@ -236,7 +240,18 @@ impl<'d> Reader<'d> {
         let Some((_, value)) = find(root, name) else {
             return Vec::new();
         };
-        let help = format!("write `[[{name}]]` above each {}", one.trim_start_matches("a "));
+        self.list_of(value, name, one)
+    }
+
+    /// The tables of a list; `header` is what stands between the brackets above each.
+    pub(super) fn list_of(
+        &mut self,
+        value: &'d Spanned<DeValue<'d>>,
+        header: &str,
+        one: &str,
+    ) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
+        let name = header.rsplit('.').next().unwrap_or(header);
+        let help = format!("write `[[{header}]]` above each {}", one.trim_start_matches("a "));
         let DeValue::Array(values) = value.get_ref() else {
             let message = format!("`{name}` must be a list of tables, found {}", self.written(value));
             self.error(Place::Bytes(value.span()), message, help);
@@ -262,6 +277,7 @@ impl<'d> Reader<'d> {
             if names.contains(&name) || self.refused.contains(&key.span().start) {
                 continue;
             }
+            self.hide_unknown(inside, value);
             let shown = shown(name);
             let message = match (inside.is_empty(), value.get_ref()) {
                 (true, DeValue::Table(_)) => format!("unknown table `[{shown}]`"),

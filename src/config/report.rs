@@ -40,6 +40,8 @@ pub(crate) enum Place {
     File,
     /// The command line.
     CommandLine,
+    /// An environment variable, which the message names.
+    Environment,
 }
 
 /// One thing that is wrong, or unwise.
@@ -57,6 +59,7 @@ enum Shown {
     Excerpt(Excerpt),
     File,
     CommandLine,
+    Environment,
 }
 
 /// All problems of one configuration.
@@ -73,7 +76,8 @@ impl Report {
     pub(crate) fn new(file: &str, source: &str, mut findings: Vec<Finding>) -> Report {
         findings.sort_by_key(|finding| match &finding.place {
             Place::Bytes(span) => span.start,
-            Place::File => usize::MAX - 1,
+            Place::File => usize::MAX - 2,
+            Place::Environment => usize::MAX - 1,
             Place::CommandLine => usize::MAX,
         });
         findings.dedup();
@@ -86,6 +90,7 @@ impl Report {
                 Place::Bytes(span) => Shown::Excerpt(Excerpt::new(source, &span)),
                 Place::File => Shown::File,
                 Place::CommandLine => Shown::CommandLine,
+                Place::Environment => Shown::Environment,
             },
             help: finding.help,
             note: finding.note.map(|(text, span)| (text, Excerpt::new(source, &span))),
@@ -138,6 +143,7 @@ impl Report {
                 Shown::Excerpt(excerpt) => format!("{}:{}:{}", self.file, excerpt.line, excerpt.column),
                 Shown::File => self.file.clone(),
                 Shown::CommandLine => "command line".to_owned(),
+                Shown::Environment => "environment".to_owned(),
             };
             let help = if problem.help.is_empty() { "" } else { "; " };
             format!("{} ({place}){help}{}", problem.message, problem.help)
@@ -174,6 +180,10 @@ impl Report {
             Shown::CommandLine => {
                 paint.write(out, BLUE, " -->")?;
                 writeln!(out, " command line")?;
+            }
+            Shown::Environment => {
+                paint.write(out, BLUE, " -->")?;
+                writeln!(out, " environment")?;
             }
         }
         if let Some((text, excerpt)) = &problem.note {

@@ -20,6 +20,8 @@ pub(crate) struct Table<'r, 'd> {
     /// Without: `routes`.
     schema: &'static str,
     entries: Option<&'d DeTable<'d>>,
+    /// Its name, where it is a table within another.
+    place: Option<Range<usize>>,
     asked: Vec<&'static str>,
 }
 
@@ -48,7 +50,7 @@ impl<'r, 'd> Table<'r, 'd> {
         schema: &'static str,
         entries: Option<&'d DeTable<'d>>,
     ) -> Table<'r, 'd> {
-        Table { reader, path, schema, entries, asked: Vec::new() }
+        Table { reader, path, schema, entries, place: None, asked: Vec::new() }
     }
 
     /// The entry of a key, which is known from now on.
@@ -68,6 +70,11 @@ impl<'r, 'd> Table<'r, 'd> {
         self.entries.is_some()
     }
 
+    /// The name of a table within another, in the file.
+    pub(crate) fn place(&self) -> Option<Range<usize>> {
+        self.place.clone()
+    }
+
     /// Whether the file has this key, well-formed or not.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.span(key).is_some()
@@ -82,7 +89,7 @@ impl<'r, 'd> Table<'r, 'd> {
     pub(crate) fn table(&mut self, key: &'static str, schema: &'static str, example: &str) -> Table<'_, 'd> {
         self.asked.push(key);
         let found = self.entries.and_then(|entries| find(entries, key));
-        let entries = match found.map(|(_, value)| (value, value.get_ref())) {
+        let entries = match found.as_ref().map(|(_, value)| (*value, value.get_ref())) {
             None => None,
             Some((_, DeValue::Table(table))) => Some(table),
             Some((value, _)) => {
@@ -92,7 +99,8 @@ impl<'r, 'd> Table<'r, 'd> {
             }
         };
         let path = format!("{}.{key}", self.path);
-        Table::new(self.reader, path, schema, entries)
+        let place = found.map(|(place, _)| place);
+        Table { place, ..Table::new(self.reader, path, schema, entries) }
     }
 
     /// The tables within `key`, by the names that the file gives them; each is read by [`Table::named`].
@@ -106,6 +114,27 @@ impl<'r, 'd> Table<'r, 'd> {
             self.reader.origins.set(path, Origin::File { line });
         }
         tables
+    }
+
+    /// The tables `[[header]]`, of which `key` is the last part, each with its place.
+    pub(crate) fn list(
+        &mut self,
+        key: &'static str,
+        header: &str,
+        one: &str,
+    ) -> Vec<(&'d DeTable<'d>, Range<usize>)> {
+        self.asked.push(key);
+        match self.entries.and_then(|entries| find(entries, key)) {
+            Some((_, value)) => self.reader.list_of(value, header, one),
+            None => Vec::new(),
+        }
+    }
+
+    /// Hides what stands in place of a table within this one that holds a secret.
+    pub(crate) fn hide_unless_table(&mut self, key: &str) {
+        if let Some(entries) = self.entries {
+            self.reader.hide_unless_table(entries, key);
+        }
     }
 
     /// One of [`Table::named_tables`]; its schema has a `*` for each name.
@@ -126,7 +155,7 @@ impl<'r, 'd> Table<'r, 'd> {
     pub(crate) fn finish(self) {
         if let Some(entries) = self.entries {
             let name = match self.schema {
-                schema @ ("routes" | "keys") => format!("[[{schema}]]"),
+                schema @ ("routes" | "keys" | "alerts.rules") => format!("[[{schema}]]"),
                 schema if schema.contains('*') => format!("[{}]", self.path),
                 schema => format!("[{schema}]"),
             };

@@ -51,6 +51,16 @@ pub fn parse_percent(text: &str) -> Result<u8, UnitError> {
     }
 }
 
+/// Reads `0.05`, `5`, `1234.5`: digits, and a point within them.
+pub fn parse_decimal(text: &str) -> Option<f64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 /// A duration of whole milliseconds in the largest unit that divides it.
 pub fn duration_text(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

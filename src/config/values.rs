@@ -60,6 +60,101 @@ impl<'d> Table<'_, 'd> {
             .ok()
     }
 
+    /// `key = "10s"` within bounds.
+    pub(crate) fn duration_within(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        allowed: RangeInclusive<Duration>,
+    ) -> Duration {
+        let duration = self.duration(key, default);
+        match self.span(key) {
+            Some(span) if !self.reader.has_error_in(&span) => {
+                self.check_within(key, duration, allowed, Place::Bytes(span)).unwrap_or(default)
+            }
+            _ => default,
+        }
+    }
+
+    /// A duration that is within bounds, or `None` after a report.
+    pub(crate) fn check_within(
+        &mut self,
+        key: &str,
+        duration: Duration,
+        allowed: RangeInclusive<Duration>,
+        place: Place,
+    ) -> Option<Duration> {
+        if allowed.contains(&duration) {
+            return Some(duration);
+        }
+        let (least, most) = (units::duration_text(*allowed.start()), units::duration_text(*allowed.end()));
+        let bound = match duration < *allowed.start() {
+            true => format!("at least `{least}`"),
+            false => format!("at most `{most}`"),
+        };
+        let message = format!("`{key}` must be {bound}, found `{}`", units::duration_text(duration));
+        self.reader.error(place, message, format!("use a time from `{least}` to `{most}`"));
+        None
+    }
+
+    /// `key = "10%"`, or the word that stands for none, or no such key.
+    pub(crate) fn percent(&mut self, key: &'static str, least: u8, none: Option<&str>) -> Option<u8> {
+        let text = self.string(key, "a percentage such as `\"10%\"`")?;
+        if none == Some(text.text.as_str()) {
+            return None;
+        }
+        let parsed = units::parse_percent(&text.text).and_then(|percent| match percent < least {
+            true => Err(UnitError {
+                fault: format!("must be at least `{least}%`"),
+                help: "write for example `\"10%\"`".to_owned(),
+            }),
+            false => Ok(percent),
+        });
+        parsed
+            .map_err(|error| {
+                let message = format!("`{key}` {}, found `{}`", error.fault, shown(&text.text));
+                let help = match none {
+                    Some(none) => format!("{}, or `\"{none}\"`", error.help),
+                    None => error.help,
+                };
+                self.reader.error(text.place, message, help);
+            })
+            .ok()
+    }
+
+    /// `key = 0.30`, from 0 to `most`; a whole number is one too.
+    pub(crate) fn decimal(&mut self, key: &'static str, default: f64, most: f64) -> f64 {
+        let Some(entry) = self.entry(key) else {
+            return default;
+        };
+        let (number, found) = match entry.value.get_ref() {
+            DeValue::Float(number) => (number.as_str().parse().ok(), number.to_string()),
+            DeValue::Integer(number) if number.radix() == 10 => {
+                (number.as_str().parse().ok(), number.to_string())
+            }
+            DeValue::String(raw) if raw.contains("${") => {
+                match self.reader.text(&entry, entry.value, "a number") {
+                    None => return default,
+                    Some(text) => (units::parse_decimal(&text.text), text.text),
+                }
+            }
+            _ => (None, self.reader.written(entry.value).trim_matches('`').to_owned()),
+        };
+        match number {
+            Some(number) if (0.0..=most).contains(&number) => return number,
+            Some(number) if number.is_finite() => {
+                let message = format!("`{key}` must be from 0 to {most}, found `{}`", shown(&found));
+                self.reader.error(Place::Bytes(entry.value.span()), message, "");
+            }
+            _ => {
+                let message = format!("`{key}` must be a number, found `{}`", shown(&found));
+                let help = format!("write it without quotes: `{key} = {default:?}`");
+                self.reader.error(Place::Bytes(entry.value.span()), message, help);
+            }
+        }
+        default
+    }
+
     /// `key = 90`
     pub(crate) fn count(&mut self, key: &'static str, default: u64, allowed: RangeInclusive<u64>) -> u64 {
         self.optional_count(key, allowed).unwrap_or(default)

@@ -42,7 +42,7 @@ pub enum EmfSink {
     Tcp(HostPort),
     /// `udp://HOST:PORT`, the CloudWatch agent's.
     Udp(HostPort),
-    /// `logs:GROUP` or `logs:GROUP/STREAM`, by PutLogEvents.
+    /// `logs:GROUP` or `logs:GROUP:STREAM`, by PutLogEvents.
     Logs {
         /// The log group; may itself contain `/`.
         group: String,

@@ -23,7 +23,7 @@ pub struct Metrics {
 }
 
 /// `[metrics.from_response]`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromResponse {
     /// A field that tells whether a cache had the answer.
     pub cache_hit: Option<CacheHit>,
@@ -114,6 +114,18 @@ impl Default for Metrics {
             max_routes: 200,
             max_models: 50,
             from_response: FromResponse::default(),
+        }
+    }
+}
+
+impl Default for FromResponse {
+    fn default() -> FromResponse {
+        FromResponse {
+            cache_hit: None,
+            analysis_latency: None,
+            server_timing: Vec::new(),
+            llm: None,
+            strip: true,
         }
     }
 }
