@@ -4,6 +4,7 @@
 //! Everything is a plain thread and a blocking socket. Waiting is always for a thing, with one
 //! generous limit ([`PATIENCE`]) after which the test fails and says what it was waiting for.
 
+pub mod agent;
 pub mod app;
 pub mod client;
 pub mod journal;

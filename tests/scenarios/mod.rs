@@ -4,6 +4,7 @@ mod accept;
 mod answers;
 mod bodies;
 mod drain;
+mod emf;
 mod expect;
 mod forwarded;
 mod framing;
