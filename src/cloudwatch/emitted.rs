@@ -2,9 +2,12 @@
 //!
 //! Invariant: pushing, dashboard, alarms and doctor all look here, so they speak of the same metrics.
 
+use std::time::Duration;
+
 use crate::config::model::Model;
-use crate::config::model::emf::{Dimension, EmfSink};
+use crate::config::model::emf::{Dimension, EmfPer, EmfSink};
 use crate::telemetry::emf::catalog::{self, Metric};
+use crate::telemetry::totals::OTHER;
 
 /// Where the agent puts lines that name no log group.
 pub const AGENT_DEFAULT_GROUP: &str = "emf/logs/default";
@@ -26,8 +29,11 @@ pub struct Emitted {
     pub sets: Vec<Vec<Dimension>>,
     /// The metrics.
     pub metrics: Vec<Metric>,
-    /// Names of the routes, in the order of the configuration.
+    /// Values of the dimension `Route`, in the order of the configuration, without that of requests that no route
+    /// matched.
     pub routes: Vec<String>,
+    /// How often they are sent, if not at once.
+    pub interval: Option<Duration>,
     /// The group that lines end in, where it is known.
     pub log_group: Option<String>,
     /// Whether EMF lines carry metrics.
@@ -55,7 +61,11 @@ impl Emitted {
             environment: emf.map(|emf| emf.environment.clone()),
             sets,
             metrics: catalog::metrics(&model.metrics.from_response),
-            routes: model.routes.routes().iter().map(|route| route.name.to_string()).collect(),
+            routes: routes(model),
+            interval: model.metrics.push.or(emf.and_then(|emf| match emf.per {
+                EmfPer::Request => None,
+                EmfPer::Interval(interval) => Some(interval),
+            })),
             log_group: emf.and_then(|emf| match &emf.sink {
                 EmfSink::Logs { group, .. } => Some(group.clone()),
                 EmfSink::Tcp(_) | EmfSink::Udp(_) => {
@@ -92,10 +102,38 @@ impl Emitted {
         set.iter().map(|dimension| (dimension.as_str(), value(dimension))).collect()
     }
 
+    /// Seconds of a period that surely has a value if something was sent: whole minutes.
+    pub fn period(&self) -> i32 {
+        let seconds = self.interval.map_or(0, |interval| interval.as_secs());
+        i32::try_from(seconds.div_ceil(60).max(1) * 60).unwrap_or(i32::MAX)
+    }
+
+    /// What names of dashboard and alarms begin with. The environment is part of it where it tells metrics apart:
+    /// there the same service may run in several.
+    pub fn prefix(&self) -> String {
+        let told_apart =
+            self.totals().or(self.by_route()).is_some_and(|set| set.contains(&Dimension::Environment));
+        match &self.environment {
+            Some(environment) if told_apart => format!("tollgate-{}-{environment}", self.service),
+            _ => format!("tollgate-{}", self.service),
+        }
+    }
+
     /// Whether a metric is among those sent.
     pub fn has(&self, name: &str) -> bool {
         self.metrics.iter().any(|metric| metric.name == name)
     }
+}
+
+/// Those that have series of their own, and the name of the rest.
+fn routes(model: &Model) -> Vec<String> {
+    let all = model.routes.routes();
+    let most = model.metrics.max_routes;
+    let mut names: Vec<String> = all.iter().take(most).map(|route| route.name.to_string()).collect();
+    if all.len() > most {
+        names.push(OTHER.to_owned());
+    }
+    names
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Lines by PutLogEvents: what stands behind the sink `logs:GROUP`.
 //!
 //! For a thread of its own: every call blocks until CloudWatch has answered. Invariant: each line of a buffer is
-//! delivered, or counted in the error; nothing is kept for later.
+//! delivered, or counted as lost; nothing is kept for later.
 
-use std::fmt;
+use std::io;
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsOutput;
@@ -11,7 +11,10 @@ use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
 
 use super::batch::{Event, batches};
 use super::client::{Aws, Trouble};
+use crate::clock::Clock;
+use crate::telemetry::outlet::{Lost, Outlet};
 
+const NANOS_PER_MILLI: u64 = 1_000_000;
 /// Bytes of a stream's name.
 const MAX_STREAM: usize = 512;
 
@@ -21,24 +24,17 @@ pub struct LogsOutlet {
     group: String,
     stream: String,
     region: Option<String>,
+    clock: Clock,
     /// Made with the first line.
     aws: Option<(Aws, Client)>,
-}
-
-/// Lines that did not arrive, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undelivered {
-    /// How many; at least one.
-    pub lines: u64,
-    /// The last reason.
-    pub reason: String,
 }
 
 impl LogsOutlet {
     /// For a group, and a stream or the one with the host's name. Nothing is asked of AWS yet.
     pub fn new(group: &str, stream: Option<&str>, region: Option<&str>) -> LogsOutlet {
         let stream = stream.map_or_else(host_name, str::to_owned);
-        LogsOutlet { group: group.to_owned(), stream, region: region.map(str::to_owned), aws: None }
+        let region = region.map(str::to_owned);
+        LogsOutlet { group: group.to_owned(), stream, region, clock: Clock::start(), aws: None }
     }
 
     /// The stream that is written to.
@@ -46,38 +42,8 @@ impl LogsOutlet {
         &self.stream
     }
 
-    /// Delivers a buffer of lines, each with the time it tells, or `unix_ms` if it tells none.
-    ///
-    /// Group and stream are made if they are not there. After a batch that did not get through the rest is not tried:
-    /// it would wait for the same timeout.
-    pub fn write(&mut self, lines: &[u8], unix_ms: u64) -> Result<(), Undelivered> {
-        let cut = batches(lines, i64::try_from(unix_ms).unwrap_or(i64::MAX));
-        let mut failed = Failed::default();
-        failed.add(cut.too_long, || "a line is longer than the megabyte of a log event".to_owned());
-        let mut batches = cut.batches.into_iter();
-        while let Some(batch) = batches.next() {
-            let events = batch.len() as u64;
-            match self.put(&batch) {
-                Ok(answer) => {
-                    let (rejected, reason) = rejected(answer.rejected_log_events_info(), events);
-                    failed.add(rejected, || reason.to_owned());
-                }
-                Err(trouble) => {
-                    let left = batches.by_ref().map(|batch| batch.len() as u64).sum::<u64>();
-                    failed.add(events + left, || match trouble.help() {
-                        help if help.is_empty() => trouble.to_string(),
-                        help => format!("{trouble}; {help}"),
-                    });
-                }
-            }
-        }
-        match failed.lines {
-            0 => Ok(()),
-            lines => Err(Undelivered { lines, reason: failed.reason }),
-        }
-    }
-
-    fn put(&mut self, batch: &[Event]) -> Result<PutLogEventsOutput, Trouble> {
+    /// Delivers one batch; group and stream are made if they are not there.
+    fn deliver(&mut self, batch: &[Event]) -> Result<PutLogEventsOutput, Trouble> {
         if self.aws.is_none() {
             let aws = Aws::new(self.region.as_deref())?;
             let client = aws.logs();
@@ -91,6 +57,45 @@ impl LogsOutlet {
             }
             done => done,
         }
+    }
+}
+
+impl Outlet for LogsOutlet {
+    /// Each line has the time it tells, or this one if it tells none. After a batch that did not get through the rest
+    /// is not tried: it would wait for the same timeout.
+    fn put(&mut self, lines: &[u8], give_up: &dyn Fn() -> bool) -> Result<(), Lost> {
+        self.clock.reanchor();
+        let unix_ms = self.clock.unix_nanos(self.clock.now()) / NANOS_PER_MILLI;
+        let cut = batches(lines, i64::try_from(unix_ms).unwrap_or(i64::MAX));
+        let mut lost = Losses::default();
+        lost.add(cut.too_long, || "a line is longer than the megabyte of a log event".to_owned());
+        let mut batches = cut.batches.into_iter();
+        while let Some(batch) = batches.next() {
+            let events = batch.len() as u64;
+            let left = |batches: std::vec::IntoIter<Vec<Event>>| {
+                batches.map(|batch| batch.len() as u64).sum::<u64>()
+            };
+            if give_up() {
+                lost.add(events + left(batches), || {
+                    "the process ends, and CloudWatch Logs is too slow".to_owned()
+                });
+                break;
+            }
+            match self.deliver(&batch) {
+                Ok(answer) => {
+                    let (rejected, reason) = rejected(answer.rejected_log_events_info(), events);
+                    lost.add(rejected, || reason.to_owned());
+                }
+                Err(trouble) => {
+                    lost.add(events + left(batches), || match trouble.help() {
+                        help if help.is_empty() => trouble.to_string(),
+                        help => format!("{trouble}; {help}"),
+                    });
+                    break;
+                }
+            }
+        }
+        lost.to_result()
     }
 }
 
@@ -155,17 +160,25 @@ fn rejected(info: Option<&RejectedLogEventsInfo>, events: u64) -> (u64, &'static
     (count, reason)
 }
 
+/// Lines that did not arrive, and the last reason.
 #[derive(Debug, Default)]
-struct Failed {
+struct Losses {
     lines: u64,
     reason: String,
 }
 
-impl Failed {
+impl Losses {
     fn add(&mut self, lines: u64, reason: impl FnOnce() -> String) {
         if lines > 0 {
             self.lines += lines;
             self.reason = reason();
+        }
+    }
+
+    fn to_result(&self) -> Result<(), Lost> {
+        match self.lines {
+            0 => Ok(()),
+            lines => Err(Lost { lines, error: io::Error::other(self.reason.clone()) }),
         }
     }
 }
@@ -179,14 +192,6 @@ fn host_name() -> String {
         false => name.chars().take(MAX_STREAM).collect(),
     }
 }
-
-impl fmt::Display for Undelivered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lines did not reach CloudWatch Logs: {}", self.lines, self.reason)
-    }
-}
-
-impl std::error::Error for Undelivered {}
 
 #[cfg(test)]
 mod tests {
