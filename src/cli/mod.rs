@@ -4,6 +4,7 @@
 //! reader that left early (`tollgate man | head`) is nobody's error.
 
 mod check;
+mod cloudwatch;
 mod explain;
 mod keys;
 mod load;
@@ -38,6 +39,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Keys(command) => keys::keys(&command),
+        Command::Cloudwatch(command) => cloudwatch::cloudwatch(&command),
         Command::Check(arguments) => check::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
