@@ -152,8 +152,14 @@ where
 {
     let code = error.code().unwrap_or_default();
     let detail = bounded(error.message().unwrap_or("it gives no reason"));
-    if error.raw_response().is_some_and(|answer| answer.status().is_server_error()) {
-        return Trouble::Unreachable { action, detail: format!("`{}`: {detail}", bounded(code)) };
+    if let Some(status) =
+        error.raw_response().map(|answer| answer.status()).filter(|status| status.is_server_error())
+    {
+        let status = status.as_u16();
+        return Trouble::Unreachable {
+            action,
+            detail: format!("status {status}, `{}`: {detail}", bounded(code)),
+        };
     }
     match code {
         "" => no_answer(action, error),
