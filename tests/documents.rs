@@ -9,7 +9,10 @@ use http::header::{HeaderName, HeaderValue};
 use tollgate::config::{self, Overrides};
 use tollgate::message::local_reply::{BadRequest, LocalReply, RetryAfter};
 use tollgate::telemetry::access_line::AccessLine;
+use tollgate::telemetry::emf::catalog;
+use tollgate::telemetry::prometheus::{self, Format};
 use tollgate::telemetry::record::{Outcome, Record};
+use tollgate::telemetry::totals::Totals;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -186,6 +189,7 @@ fn replies() -> Vec<LocalReply> {
         L::RateLimited(RetryAfter { seconds: 1 }),
         L::QuotaExceeded(RetryAfter { seconds: 1 }),
         L::Unauthorized,
+        L::Forbidden,
         L::NotFound,
         L::RequestTimeout,
         L::PayloadTooLarge,
@@ -199,7 +203,7 @@ fn replies() -> Vec<LocalReply> {
     for reply in all {
         match reply {
             L::RateLimited(_) | L::QuotaExceeded(_) | L::Unauthorized => {}
-            L::BadRequest(_) | L::MethodNotAllowed | L::NotFound | L::RequestTimeout => {}
+            L::BadRequest(_) | L::MethodNotAllowed | L::Forbidden | L::NotFound | L::RequestTimeout => {}
             L::PayloadTooLarge | L::UriTooLong | L::ExpectationFailed | L::HeadersTooLarge => {}
             L::UpstreamUnavailable | L::BadUpstreamResponse | L::UpstreamTimeout => {}
         }
@@ -321,15 +325,15 @@ fn every_dependency_has_its_reason() {
 }
 
 #[test]
-fn every_configuration_in_the_documents_of_limits_can_be_used() {
-    for name in ["limits.md", "migrating.md"] {
+fn every_configuration_in_the_documents_can_be_used() {
+    for name in ["limits.md", "migrating.md", "telemetry.md"] {
         let text = read(&root().join("docs").join(name));
         let blocks: Vec<&str> = text
             .split("```toml\n")
             .skip(1)
             .map(|rest| rest.split("```").next().unwrap_or_default())
             .collect();
-        assert!(blocks.len() > 2, "{name} has examples");
+        assert!(!blocks.is_empty(), "{name} has examples");
         for block in blocks {
             let whole = format!("[upstream]\naddress = \"127.0.0.1:8000\"\n{block}");
             let loaded = config::load(&whole, name, &|_| None, &Overrides::default());
@@ -338,4 +342,38 @@ fn every_configuration_in_the_documents_of_limits_can_be_used() {
             }
         }
     }
+}
+
+fn telemetry() -> String {
+    read(&root().join("docs/telemetry.md"))
+}
+
+#[test]
+fn every_metric_of_prometheus_is_explained() {
+    let exposition = prometheus::encode(&Totals::default(), &[], Format::Text);
+    let types = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let written: BTreeSet<(&str, &str)> = types.filter_map(|line| line.split_once(' ')).collect();
+    let text = telemetry();
+    let section = text.split("\n## Prometheus\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let told = rows(section, "| `");
+    let told: BTreeSet<(&str, &str)> =
+        told.iter().map(|cells| (cells[0].trim_matches('`'), cells[1])).collect();
+    assert_eq!(written, told);
+}
+
+#[test]
+fn every_metric_of_emf_is_explained() {
+    let all = "[metrics.from_response]\ncache_hit = { header = \"X-Cache\", equals = \"HIT\" }\n\
+        analysis_latency = { server_timing = \"analysis\" }\nserver_timing = [\"NAME\"]\n\
+        llm = { tokens = \"X-LLM-Tokens\" }\n[upstream]\naddress = \"127.0.0.1:8000\"\n";
+    let loaded = config::load(all, "all", &|_| None, &Overrides::default()).unwrap();
+    let metrics = catalog::metrics(&loaded.model.metrics.from_response);
+    let text = telemetry();
+    let section = text.split("\n## EMF\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut told = BTreeSet::new();
+    for cells in rows(section, "| `") {
+        told.extend(code_spans(cells[0]).map(|name| (name.to_owned(), cells[1].to_owned())));
+    }
+    let written = metrics.into_iter().map(|metric| (metric.name, metric.unit.as_str().to_owned()));
+    assert_eq!(written.collect::<BTreeSet<_>>(), told);
 }

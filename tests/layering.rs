@@ -100,6 +100,8 @@ const PURE: &[&str] = &[
     "telemetry/record",
     "telemetry/histogram",
     "telemetry/prometheus",
+    "telemetry/series",
+    "telemetry/measurements",
     "telemetry/talkers",
     "telemetry/emf",
     "telemetry/totals",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::plan::Name;
+use crate::plan::{Name, baseline};
 use crate::trouble::{Fallible, Trouble, io};
 
 /// A load average above this means that others use the two cores.
@@ -123,6 +123,8 @@ fn version(contender: Name) -> Option<String> {
         Name::Direct => return None,
         Name::Nginx => ("nginx", "-v"),
         Name::Haproxy => ("haproxy", "-v"),
+        Name::Emf | Name::EmfInterval => return None,
+        Name::Baseline => return baseline().map(|path| format!("baseline {}", path.display())),
         Name::Tollgate => (env!("CARGO_BIN_EXE_tollgate"), "--version"),
     };
     let output = Command::new(program).arg(flag).output().ok()?;

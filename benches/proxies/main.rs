@@ -26,7 +26,7 @@ use tokio::task::LocalSet;
 use contenders::Contender;
 use machine::Cores;
 use origin::Origin;
-use plan::{Asked, Kind, Plan};
+use plan::{Asked, Kind, Name, Plan};
 use trouble::{Fallible, Trouble};
 
 fn main() -> ExitCode {
@@ -79,7 +79,8 @@ async fn compare(plan: &Plan, cores: Cores, directory: &Path) -> Fallible<()> {
     ))?;
     let origin = Origin::start().await?;
     let mut contenders = Vec::new();
-    for name in &plan.contenders {
+    let takes_part = |name: &&Name| plan.scenarios.iter().any(|scenario| name.takes_part(scenario));
+    for name in plan.contenders.iter().filter(takes_part) {
         let contender = Contender::start(*name, cores.proxy, directory, &origin).await?;
         let verified = contender.verify(&origin).await;
         verified.map_err(|trouble| contender.explain(trouble))?;

@@ -3,6 +3,7 @@
 //! Invariant: every count and every time of a plan is bounded, whatever the environment says.
 
 use std::env;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::trouble::{Fallible, Trouble};
@@ -29,6 +30,8 @@ pub(crate) struct Scenario {
     pub(crate) exchange: Exchange,
     /// The highest ratio to nginx tollgate is meant to have, where one was set.
     pub(crate) goal: Option<f64>,
+    /// Whether tollgate with EMF lines is compared as well.
+    pub(crate) with_emf: bool,
 }
 
 /// How the work is driven and what is read from it.
@@ -95,13 +98,14 @@ impl AnswerSize {
 const SMALL_GET: Exchange = Exchange { request_body_bytes: 0, answer: AnswerSize::Small };
 
 /// Every scenario, in the order they run.
-pub(crate) const SCENARIOS: [Scenario; 11] = [
+pub(crate) const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "small",
         title: "GET, 200-byte answer, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
         exchange: SMALL_GET,
         goal: Some(0.80),
+        with_emf: false,
     },
     Scenario {
         name: "medium",
@@ -109,6 +113,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::KeepAlive { connections: 64 },
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Medium },
         goal: Some(1.0),
+        with_emf: false,
     },
     Scenario {
         name: "large",
@@ -116,6 +121,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::KeepAlive { connections: 16 },
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Large },
         goal: Some(1.0),
+        with_emf: false,
     },
     Scenario {
         name: "post",
@@ -123,6 +129,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::KeepAlive { connections: 64 },
         exchange: Exchange { request_body_bytes: 16 * 1024, answer: AnswerSize::Small },
         goal: Some(1.0),
+        with_emf: false,
     },
     Scenario {
         name: "connect",
@@ -130,6 +137,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::NewConnection { clients: 32 },
         exchange: SMALL_GET,
         goal: Some(1.1),
+        with_emf: false,
     },
     Scenario {
         name: "latency",
@@ -137,6 +145,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::FixedRate { connections: 64 },
         exchange: SMALL_GET,
         goal: Some(1.0),
+        with_emf: false,
     },
     Scenario {
         name: "unlimited",
@@ -144,6 +153,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::KeepAlive { connections: 64 },
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Unlimited },
         goal: None,
+        with_emf: false,
     },
     Scenario {
         name: "limits",
@@ -151,6 +161,15 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::KeepAlive { connections: 64 },
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Limited },
         goal: None,
+        with_emf: false,
+    },
+    Scenario {
+        name: "emf",
+        title: "as small; tollgate without, with EMF lines of exchanges, with EMF lines of intervals",
+        kind: Kind::KeepAlive { connections: 64 },
+        exchange: SMALL_GET,
+        goal: None,
+        with_emf: true,
     },
     Scenario {
         name: "refused",
@@ -158,6 +177,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::KeepAlive { connections: 64 },
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Refused },
         goal: Some(1.0),
+        with_emf: false,
     },
     Scenario {
         name: "idle",
@@ -165,6 +185,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::Idle { connections: IDLE_CONNECTIONS },
         exchange: SMALL_GET,
         goal: None,
+        with_emf: false,
     },
     Scenario {
         name: "syscalls",
@@ -172,6 +193,7 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
         kind: Kind::SystemCalls { connections: 64 },
         exchange: SMALL_GET,
         goal: None,
+        with_emf: false,
     },
 ];
 
@@ -183,10 +205,24 @@ pub(crate) enum Name {
     Nginx,
     Haproxy,
     Tollgate,
+    /// tollgate with an EMF line an exchange, besides the access line.
+    Emf,
+    /// tollgate with EMF lines of intervals.
+    EmfInterval,
+    /// Another build of tollgate, named by `BENCH_BASELINE`.
+    Baseline,
 }
 
 impl Name {
-    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Nginx, Self::Haproxy, Self::Tollgate];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Tollgate,
+        Self::Emf,
+        Self::EmfInterval,
+        Self::Baseline,
+    ];
 
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -194,8 +230,24 @@ impl Name {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Tollgate => "tollgate",
+            Self::Emf => "emf",
+            Self::EmfInterval => "emf-10s",
+            Self::Baseline => "baseline",
         }
     }
+
+    /// Whether it takes part in a scenario.
+    pub(crate) fn takes_part(self, scenario: &Scenario) -> bool {
+        match self {
+            Self::Emf | Self::EmfInterval => scenario.with_emf,
+            _ => true,
+        }
+    }
+}
+
+/// The build to compare with, if there is one.
+pub(crate) fn baseline() -> Option<PathBuf> {
+    env::var_os("BENCH_BASELINE").map(PathBuf::from)
 }
 
 /// What one run does.
@@ -222,7 +274,10 @@ pub(crate) enum Asked {
 pub(crate) fn ask(arguments: impl Iterator<Item = String>) -> Fallible<Asked> {
     let mut plan = Plan {
         scenarios: Vec::new(),
-        contenders: Name::ALL.to_vec(),
+        contenders: Name::ALL
+            .into_iter()
+            .filter(|name| *name != Name::Baseline || baseline().is_some())
+            .collect(),
         rounds: from_environment("BENCH_ROUNDS", 1..=100)?.unwrap_or(5),
         measured: Duration::from_secs(from_environment("BENCH_SECONDS", 1..=60)?.unwrap_or(2) as u64),
         warm_up: Duration::from_millis(300),
@@ -293,10 +348,11 @@ Compares tollgate with nginx and HAProxy: CPU a request, throughput, latency, me
 usage: cargo bench --bench proxies -- [--quick] [--without=CONTENDER]... [SCENARIO]...
 
   SCENARIO             small, medium, large, post, connect, latency,
-                       unlimited, limits, refused, idle, syscalls; all by default
-  --without=CONTENDER  leave out direct, nginx, haproxy or tollgate
+                       unlimited, limits, emf, refused, idle, syscalls; all by default
+  --without=CONTENDER  leave out direct, nginx, haproxy, tollgate, emf or emf-10s
   --quick              two rounds of half a second, to see that it works; not for figures
 
   BENCH_ROUNDS         rounds of each scenario, 5 by default
   BENCH_SECONDS        measured seconds of a round, 2 by default
+  BENCH_BASELINE       path of another build of tollgate that takes part, as `baseline`
 ";

@@ -37,10 +37,11 @@ pub(crate) async fn run(
         .iter()
         .map(|contender| Requests::prepare(scenario.exchange, close, contender.is_proxy()))
         .collect();
-    let proxies = || {
+    let taking_part = || {
         let with_requests = contenders.iter().zip(&requests);
-        with_requests.filter(|(contender, _)| contender.is_proxy())
+        with_requests.filter(|(contender, _)| contender.name.takes_part(&scenario))
     };
+    let proxies = || taking_part().filter(|(contender, _)| contender.is_proxy());
     let outcome = match scenario.kind {
         Kind::Idle { connections } => {
             let mut memory = Vec::new();
@@ -63,13 +64,12 @@ pub(crate) async fn run(
             Outcome::SystemCalls(calls)
         }
         Kind::KeepAlive { .. } | Kind::NewConnection { .. } | Kind::FixedRate { .. } => {
-            let mut samples: Vec<(Name, Vec<Sample>)> = contenders
-                .iter()
-                .map(|contender| (contender.name, Vec::with_capacity(plan.rounds)))
+            let mut samples: Vec<(Name, Vec<Sample>)> = taking_part()
+                .map(|(contender, _)| (contender.name, Vec::with_capacity(plan.rounds)))
                 .collect();
             for _ in 0..plan.rounds {
-                for (index, contender) in contenders.iter().enumerate() {
-                    let sample = round(plan, scenario.kind, contender, &requests[index])
+                for (index, (contender, requests)) in taking_part().enumerate() {
+                    let sample = round(plan, scenario.kind, contender, requests)
                         .await
                         .map_err(|trouble| contender.explain(trouble))?;
                     samples[index].1.push(sample);

@@ -203,7 +203,7 @@ fn tell_limit(
                 format!("reserves {}, settled by `{header}` of the answer", met.cost)
             }
         };
-        writeln!(out, "           {}, {cost}", measure_text(&met.meter.measure))?;
+        writeln!(out, "           {}, {cost}", met.meter.measure.words())?;
     }
     Ok(())
 }
@@ -228,18 +228,6 @@ fn key_text(part: &KeyPart, question: &Question, ipv6_prefix: u8) -> String {
         KeyPart::Header(name) if request.headers.contains_key(name) => format!("the field `{name}`"),
         KeyPart::Header(name) => format!("the field `{name}`, which is not there"),
         KeyPart::Global => "nothing, all share it".to_owned(),
-    }
-}
-
-fn measure_text(measure: &Measure) -> String {
-    match measure {
-        Measure::Bucket(bucket) => format!("{}, burst {}", bucket.rate(), bucket.burst()),
-        Measure::Sliding(window) => format!("{} in any window", window.rate()),
-        Measure::Quota(quota) => {
-            let zone = quota.calendar().zone_name().unwrap_or("UTC");
-            format!("{} a calendar {} in {zone}", quota.count(), quota.calendar().unit().as_str())
-        }
-        Measure::InFlight(most) => format!("{most} at a time"),
     }
 }
 

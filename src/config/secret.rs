@@ -30,7 +30,7 @@ impl<'d> Table<'_, 'd> {
     pub(crate) fn secret(&mut self, key: &'static str, help: &str) -> Option<SecretText> {
         let entry = self.entry(key)?;
         let span = entry.value.span();
-        self.reader.secrets.push(span.clone());
+        self.reader.hide(entry.value);
         let DeValue::String(raw) = entry.value.get_ref() else {
             self.reader.error(Place::Bytes(span), format!("`{key}` must be text in quotes"), help);
             return None;
@@ -70,24 +70,31 @@ impl<'d> Reader<'d> {
         if let Some((_, value)) = find(entries, key)
             && !matches!(value.get_ref(), DeValue::Table(_))
         {
-            self.secrets.push(value.span());
+            self.hide(value);
         }
     }
 
     /// Hides the value of a key that nobody knows, where it may be a secret below a mistyped name.
     pub(super) fn hide_unknown(&mut self, inside: &str, value: &Spanned<DeValue<'_>>) {
         let inside = inside.trim_start_matches('[');
-        match value.get_ref() {
-            DeValue::Table(entries) => {
-                for (key, value) in entries {
-                    if KEYS.contains(&key.get_ref().as_ref()) || matches!(value.get_ref(), DeValue::Table(_))
-                    {
-                        self.hide_unknown("admin", value);
-                    }
+        if TABLES.iter().any(|table| inside.starts_with(table)) {
+            self.hide(value);
+        } else if let (true, DeValue::Table(entries)) = (inside.is_empty(), value.get_ref()) {
+            for (key, value) in entries {
+                match KEYS.contains(&key.get_ref().as_ref()) {
+                    true => self.hide(value),
+                    false => self.hide_unknown("", value),
                 }
             }
-            _ if TABLES.iter().any(|table| inside.starts_with(table)) => self.secrets.push(value.span()),
-            _ => {}
+        }
+    }
+
+    /// Hides all there is of a value.
+    fn hide(&mut self, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Table(entries) => entries.iter().for_each(|(_, value)| self.hide(value)),
+            DeValue::Array(values) => values.iter().for_each(|value| self.hide(value)),
+            _ => self.secrets.push(value.span()),
         }
     }
 }

@@ -31,49 +31,15 @@ impl EmfLines {
     pub fn of(emf: &Emf, lines: Lines) -> Option<EmfLines> {
         (emf.per == EmfPer::Request).then(|| EmfLines { lines, validate: emf.validate, checked: Vec::new() })
     }
-}
 
-/// What writes them.
-#[derive(Debug)]
-pub struct Telling {
-    line: AccessLine,
-    lines: WorkerLines,
-}
-
-impl Telling {
-    /// To these ends.
-    pub fn new(lines: WorkerLines) -> Telling {
-        Telling { line: AccessLine::default(), lines }
-    }
-
-    /// Writes the record.
-    pub fn record(&mut self, record: &Record<'_>) {
-        let line = &mut self.line;
-        self.lines.records.push(|out| line.encode(record, out));
-    }
-
-    /// Writes the EMF line, if exchanges have one.
-    pub fn emf(
-        &mut self,
-        record: &Record<'_>,
-        ended: &Ended<'_>,
-        of: &Series,
-        route: &OfRoute,
-        worker: &WorkerSeries,
-    ) {
-        let (Some(emf), Some(template)) = (&mut self.lines.emf, &of.emf) else { return };
-        let line = &mut self.line;
-        let mut encode = |out: &mut Vec<u8>| {
-            let properties = |out: &mut Vec<u8>| line.fields(record, out);
-            template.exchange(record.unix_nanos, &route.dimensions, ended, properties, out);
-        };
-        if !emf.validate {
-            return emf.lines.push(encode);
+    fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>), worker: &WorkerSeries) {
+        if !self.validate {
+            return self.lines.push(encode);
         }
-        emf.checked.clear();
-        encode(&mut emf.checked);
-        match check(&emf.checked) {
-            Ok(()) => emf.lines.push(|out| out.extend_from_slice(&emf.checked)),
+        self.checked.clear();
+        encode(&mut self.checked);
+        match check(&self.checked) {
+            Ok(()) => self.lines.push(|out| out.extend_from_slice(&self.checked)),
             Err(problems) => {
                 if worker.invalid_emf_lines.get() == 0 {
                     tracing::warn!(
@@ -84,6 +50,55 @@ impl Telling {
                 worker.invalid_emf_lines.add(1);
             }
         }
+    }
+}
+
+/// What writes them.
+#[derive(Debug)]
+pub struct Telling {
+    line: AccessLine,
+    lines: WorkerLines,
+    /// The fields of one record, where two lines have them.
+    fields: Vec<u8>,
+}
+
+impl Telling {
+    /// To these ends.
+    pub fn new(lines: WorkerLines) -> Telling {
+        Telling { line: AccessLine::default(), lines, fields: Vec::new() }
+    }
+
+    /// Writes the record alone.
+    pub fn record(&mut self, record: &Record<'_>) {
+        let line = &mut self.line;
+        self.lines.records.push(|out| line.encode(record, out));
+    }
+
+    /// Writes the record, and the EMF line if exchanges have one.
+    pub fn tell(
+        &mut self,
+        record: &Record<'_>,
+        ended: &Ended<'_>,
+        of: &Series,
+        route: &OfRoute,
+        worker: &WorkerSeries,
+    ) {
+        let (Some(emf), Some(template)) = (&mut self.lines.emf, &of.emf) else {
+            return self.record(record);
+        };
+        let fields = &mut self.fields;
+        fields.clear();
+        self.line.fields(record, fields);
+        self.lines.records.push(|out| {
+            out.push(b'{');
+            out.extend_from_slice(fields);
+            out.extend_from_slice(b"}\n");
+        });
+        let encode = |out: &mut Vec<u8>| {
+            let properties = |out: &mut Vec<u8>| out.extend_from_slice(fields);
+            template.exchange(record.unix_nanos, &route.dimensions, ended, properties, out);
+        };
+        emf.push(encode, worker);
     }
 
     /// Hands over what there is.

@@ -169,3 +169,70 @@ fn label(value: &[u8]) -> &str {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::record::Outcome;
+    use crate::telemetry::series::{Ended, Told};
+
+    fn ended(told: &Told) -> Ended<'_> {
+        Ended {
+            method: &http::Method::GET,
+            status: 200,
+            outcome: Outcome::Complete,
+            throttled: false,
+            shadow_throttled: false,
+            bytes_in: 1,
+            bytes_out: 2,
+            duration_nanos: 3_000_000,
+            response_head_nanos: None,
+            told,
+        }
+    }
+
+    #[test]
+    fn a_million_routes_and_models_have_a_bounded_number_of_labels() {
+        let metrics = Metrics { max_routes: 20, max_models: 10, ..Metrics::default() };
+        let measurements = Measurements::new(&metrics);
+        let worker = measurements.worker();
+        let told = Told::default();
+        for number in 0..1_000_000u32 {
+            measurements.model(format!("m{number}").as_bytes(), b"").count(200, 1);
+            worker.route(&format!("r{}", number % 5_000)).count(&ended(&told), &[]);
+        }
+        let totals = measurements.totals();
+        assert_eq!((totals.routes.len(), totals.models.len()), (21, 11));
+        assert_eq!(totals.all_routes().count(), 1_000_000);
+        assert_eq!(totals.models.values().map(|model| model.tokens).sum::<u64>(), 1_000_000);
+        assert!(totals.routes[OTHER].count() > 900_000);
+    }
+
+    #[test]
+    fn names_that_are_no_labels_are_other() {
+        assert_eq!(label(b" gpt-4o "), "gpt-4o");
+        assert_eq!(label(b""), "");
+        let long = [b'a'; MAX_LABEL + 1];
+        for odd in [&b"a b"[..], b"a\nb", "caf\u{e9}".as_bytes(), b"\xff", &long] {
+            assert_eq!(label(odd), OTHER);
+        }
+    }
+
+    #[test]
+    fn workers_are_added_up() {
+        let measurements = Measurements::new(&Metrics::default());
+        let told = Told { cache_hit: Some(true), llm_tokens: Some(5), ..Told::default() };
+        for _ in 0..2 {
+            let worker = measurements.worker();
+            worker.route("a").count(&ended(&told), &[]);
+            worker.limit(&"l".into()).refused.add(2);
+            worker.in_flight.add(1);
+        }
+        let totals = measurements.totals();
+        let route = &totals.routes["a"];
+        assert_eq!((route.count(), route.cache_hits, route.llm_tokens, route.bytes_out), (2, 2, 10, 4));
+        assert_eq!(route.duration.within, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((totals.limits["l"].refused, totals.traffic.in_flight), (4, 2));
+        assert_eq!(measurements.beats().len(), 2);
+    }
+}

@@ -3,6 +3,7 @@
 //! Invariant: a worker never waits for a sink. A sink that stalls fills its queue, then whole buffers are dropped and
 //! their lines counted.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 
 use super::outlet::Outlet;
 
@@ -81,7 +82,7 @@ impl Sink {
     pub fn start(what: &'static str, outlet: Box<dyn Outlet>) -> io::Result<Sink> {
         let (sender, receiver) = sync_channel(QUEUE_BUFFERS);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { what, outlet, shared: Arc::clone(&shared), reported: 0 };
+        let writer = Writer { what, outlet, reports: Reports::new(what, Arc::clone(&shared)) };
         let name = what.to_lowercase().replace(' ', "-");
         let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(&receiver))?;
         Ok(Sink { sender, shared, thread })
@@ -171,46 +172,70 @@ impl Drop for Lines {
 struct Writer {
     what: &'static str,
     outlet: Box<dyn Outlet>,
-    shared: Arc<Shared>,
-    reported: u64,
+    reports: Reports,
 }
 
 impl Writer {
     fn run(mut self, receiver: &Receiver<Buffer>) {
-        let clock = Clock::start();
-        let mut next_report = clock.now() + DROP_REPORT_EVERY;
         loop {
-            if next_report <= clock.now() {
-                next_report = clock.now() + DROP_REPORT_EVERY;
-                self.report_dropped();
-            }
+            self.reports.tell_if_due();
             match receiver.recv_timeout(DROP_REPORT_EVERY) {
                 Ok(buffer) => {
                     self.put(&buffer.bytes);
-                    self.shared.keep(buffer.bytes);
+                    self.reports.shared.keep(buffer.bytes);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.report_dropped();
+        self.reports.tell();
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        let shared = &self.shared;
-        let Err(lost) = self.outlet.put(bytes, &|| shared.closing.load(Ordering::Relaxed)) else { return };
-        let before = shared.drop_lines(lost.lines);
-        if before == self.reported {
+        let reports = &self.reports;
+        let give_up = || {
+            // An outlet that waits asks now and then; drops meanwhile are told in time.
+            reports.tell_if_due();
+            reports.shared.closing.load(Ordering::Relaxed)
+        };
+        let Err(lost) = self.outlet.put(bytes, &give_up) else { return };
+        let before = reports.shared.drop_lines(lost.lines);
+        if before == reports.told.get() {
             let error = lost.error;
             tracing::warn!(%error, "{} cannot be written and are dropped", self.what);
         }
     }
+}
 
-    fn report_dropped(&mut self) {
+/// What was told of dropped lines.
+struct Reports {
+    what: &'static str,
+    shared: Arc<Shared>,
+    clock: Clock,
+    next: Cell<Tick>,
+    told: Cell<u64>,
+}
+
+impl Reports {
+    fn new(what: &'static str, shared: Arc<Shared>) -> Reports {
+        let clock = Clock::start();
+        let next = Cell::new(clock.now() + DROP_REPORT_EVERY);
+        Reports { what, shared, clock, next, told: Cell::new(0) }
+    }
+
+    fn tell_if_due(&self) {
+        let now = self.clock.now();
+        if self.next.get() <= now {
+            self.next.set(now + DROP_REPORT_EVERY);
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
-        if dropped > self.reported {
-            tracing::warn!(lines = dropped - self.reported, total = dropped, "{} were dropped", self.what);
-            self.reported = dropped;
+        let new = dropped - self.told.replace(dropped);
+        if new > 0 {
+            tracing::warn!(lines = new, total = dropped, "{} were dropped", self.what);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ pub struct Agent {
 #[derive(Debug, Default)]
 struct Shared {
     lines: Journal<String>,
-    connections: AtomicUsize,
     stalled: AtomicBool,
     ended: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
@@ -48,7 +47,6 @@ impl Agent {
             while !accepting.ended.load(Ordering::SeqCst) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        accepting.connections.fetch_add(1, Ordering::SeqCst);
                         accepting.streams.lock().unwrap().push(stream.try_clone().unwrap());
                         let shared = Arc::clone(&accepting);
                         std::thread::spawn(move || follow(stream, &shared));
@@ -68,11 +66,6 @@ impl Agent {
     /// Whole lines that arrived.
     pub fn lines(&self) -> &Journal<String> {
         &self.shared.lines
-    }
-
-    /// Connections that were accepted.
-    pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Stops reading, or goes on.

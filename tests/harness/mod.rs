@@ -4,6 +4,7 @@
 //! Everything is a plain thread and a blocking socket. Waiting is always for a thing, with one
 //! generous limit ([`PATIENCE`]) after which the test fails and says what it was waiting for.
 
+pub mod admin;
 pub mod agent;
 pub mod app;
 pub mod client;
@@ -22,6 +23,7 @@ use std::time::Duration;
 /// How long anything may take before a test gives up. No test passes or fails by a time below it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+pub use admin::Operator;
 pub use app::{Binding, Gunicorn, WorkerClass};
 pub use client::Client;
 pub use origin::{Origin, Peer};

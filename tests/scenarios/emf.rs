@@ -6,10 +6,18 @@ use serde_json::Value;
 use tollgate::telemetry::emf::check::check;
 
 use crate::harness::agent::Agent;
-use crate::harness::{Origin, PATIENCE, Setup, Tollgate};
+use crate::harness::scratch::Scratch;
+use crate::harness::{Origin, PATIENCE, Setup};
 
 const ROUTES: &str =
     "[[routes]]\nname = \"query\"\nmatch = \"/query\"\n\n[[routes]]\nname = \"rest\"\nmatch = \"/rest/*\"\n";
+
+/// With lines in the file `emf.log` of a directory that outlives the process.
+fn to_file(origin: &Origin, more: &str) -> (Setup, Scratch) {
+    let scratch = Scratch::new();
+    let sink = format!("file:{}", scratch.file("emf.log").display());
+    (setup(origin, &sink, more), scratch)
+}
 
 fn setup(origin: &Origin, sink: &str, more: &str) -> Setup {
     let emf = format!("[emf]\nsink = \"{sink}\"\nnamespace = \"Test\"\nservice = \"api\"\n{more}\n");
@@ -33,15 +41,14 @@ fn lines_of_file(path: &std::path::Path) -> Vec<Value> {
 #[test]
 fn every_exchange_has_a_line_with_its_record() {
     let origin = Origin::ok();
-    let setup = setup(&origin, "file:emf.log", "");
-    let file = setup.file("emf.log");
+    let (setup, scratch) = to_file(&origin, "");
     let tollgate = setup.start();
     let mut client = tollgate.client();
     let answer = client.get("/query");
     client.get("/nowhere");
     drop(client);
-    let records = tollgate_records(tollgate);
-    let lines = lines_of_file(&file);
+    let records = tollgate.final_records();
+    let lines = lines_of_file(&scratch.file("emf.log"));
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["request_id"].as_str(), answer.header("x-request-id").as_deref());
     assert_eq!((&lines[0]["Route"], &lines[0]["Service"]), (&"query".into(), &"api".into()));
@@ -51,15 +58,6 @@ fn every_exchange_has_a_line_with_its_record() {
     assert!(lines[0]["UpstreamLatency"].is_number());
     assert_eq!(lines[1]["Route"], "(none)");
     assert_eq!((sum(&lines, "RequestCount"), sum(&lines, "ClientErrorCount")), (2, 1));
-}
-
-/// Stops it; its scratch directory lives until the records are read.
-fn tollgate_records(mut tollgate: Tollgate) -> Vec<Value> {
-    assert_eq!(tollgate.stop(), 0, "{}", tollgate.process.said());
-    tollgate.process.wait_for_output();
-    let records = tollgate.records();
-    std::mem::forget(tollgate);
-    records
 }
 
 #[test]
@@ -76,8 +74,7 @@ fn nothing_but_lines_goes_to_standard_output() {
 #[test]
 fn lines_of_intervals_add_up_and_the_last_comes_with_the_end() {
     let origin = Origin::answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
-    let setup = setup(&origin, "file:emf.log", "per = \"1s\"\nvalidate = true");
-    let file = setup.file("emf.log");
+    let (setup, scratch) = to_file(&origin, "per = \"1s\"\nvalidate = true");
     let tollgate = setup.workers(2).start();
     let mut client = tollgate.client();
     for _ in 0..250 {
@@ -85,8 +82,8 @@ fn lines_of_intervals_add_up_and_the_last_comes_with_the_end() {
     }
     client.get("/rest/a");
     drop(client);
-    tollgate_records(tollgate);
-    let lines = lines_of_file(&file);
+    tollgate.final_records();
+    let lines = lines_of_file(&scratch.file("emf.log"));
     assert_eq!((sum(&lines, "RequestCount"), sum(&lines, "ErrorCount")), (251, 251));
     let of_query: Vec<&Value> = lines.iter().filter(|line| line["Route"] == "query").collect();
     let latencies: usize = of_query.iter().filter_map(|line| line["Latency"].as_array()).map(Vec::len).sum();
@@ -104,14 +101,13 @@ fn what_the_app_tells_of_itself_is_measured_and_taken_out() {
     let told = "[metrics.from_response]\ncache_hit = { header = \"X-Cache\", equals = \"HIT\" }\n\
         analysis_latency = { server_timing = \"analysis\" }\nserver_timing = [\"db\"]\n\
         llm = { tokens = \"X-LLM-Tokens\", model = \"X-LLM-Model\", operation = \"X-LLM-Operation\" }\n";
-    let setup = setup(&origin, "file:emf.log", "").table(told);
-    let file = setup.file("emf.log");
-    let tollgate = setup.start();
+    let (setup, scratch) = to_file(&origin, "");
+    let tollgate = setup.table(told).start();
     // The client of the harness refuses fields that the app alone knows.
     let answer = tollgate.client().get("/query");
     assert_eq!(answer.header("x-cache"), None);
-    tollgate_records(tollgate);
-    let line = lines_of_file(&file).remove(0);
+    tollgate.final_records();
+    let line = lines_of_file(&scratch.file("emf.log")).remove(0);
     assert_eq!(line["AnalysisLatency"], 120.5);
     assert_eq!(line["ServerTiming.db"], 3.0);
     assert_eq!(
@@ -146,7 +142,7 @@ fn an_agent_that_starts_late_and_restarts_gets_every_line_once() {
     }
     wait_for_path(&agent, "/rest/50");
     drop(client);
-    tollgate_records(tollgate);
+    tollgate.final_records();
     let paths: Vec<Value> = agent.lines().all().iter().map(|line| parse(line)["path"].clone()).collect();
     let expected: Vec<Value> = (0..=50).map(|number| format!("/rest/{number}").into()).collect();
     assert_eq!(paths, expected);

@@ -1,6 +1,7 @@
 //! What tollgate promises, one file a feature.
 
 mod accept;
+mod admin;
 mod answers;
 mod bodies;
 mod drain;

@@ -76,7 +76,7 @@ impl Contender {
         let launch = match name {
             Name::Nginx => nginx::launch(&site)?,
             Name::Haproxy => haproxy::launch(&site)?,
-            Name::Tollgate | Name::Direct => tollgate::launch(&site)?,
+            _ => tollgate::launch(name, &site)?,
         };
         let pinned = pinned(launch.command, core);
         let mut process = Supervised::start(name.text(), pinned, &directory.join("stderr"))?;

@@ -1,8 +1,10 @@
 //! tollgate, configured for the work of the benchmark.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
+use crate::plan::{Name, baseline};
 use crate::trouble::{Fallible, io};
 
 use super::{Launch, Lines, Site};
@@ -46,7 +48,7 @@ match = "/*"
 limits = "keys"
 "#;
 
-pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
+pub(super) fn launch(name: Name, site: &Site<'_>) -> Fallible<Launch> {
     let access = site.directory.join("access.log");
     let configuration = site.directory.join("tollgate.toml");
     let text = format!(
@@ -55,8 +57,19 @@ pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
         site.origin,
         access.display()
     );
-    fs::write(&configuration, text).map_err(io(configuration.display()))?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let per = match name {
+        Name::Emf => Some("request"),
+        Name::EmfInterval => Some("10s"),
+        _ => None,
+    };
+    let emf = per.map(|per| {
+        let lines = site.directory.join("emf.log");
+        format!("\n[emf]\nsink = \"file:{}\"\nper = \"{per}\"\n", lines.display())
+    });
+    fs::write(&configuration, text + &emf.unwrap_or_default()).map_err(io(configuration.display()))?;
+    let this = || PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
+    let program = if name == Name::Baseline { baseline().unwrap_or_else(this) } else { this() };
+    let mut command = Command::new(program);
     command.args(["run", "--workers", "1", "--config"]);
     command.arg(configuration);
     Ok(Launch { command, lines: Lines::File(access) })

@@ -16,8 +16,11 @@ use super::{Lost, Outlet, count};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A write waits so long before it looks whether it is to give up.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
-/// A connection on which nothing moves for so long is dead.
-const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing moves for so long is dead. What the kernel holds of it is lost with it, so that an
+/// agent that only pauses is worth waiting for.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes the kernel may hold for the agent, and lose.
+const SEND_BUFFER: usize = 256 * 1024;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -44,7 +47,9 @@ impl TcpAgent {
             match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
                 Ok(stream) => {
                     stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-                    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
+                    let options = socket2::SockRef::from(&stream);
+                    options.set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
+                    options.set_send_buffer_size(SEND_BUFFER)?;
                     self.stream = Some(stream);
                     return Ok(());
                 }
