@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::control::{Control, ReloadAsked};
 use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::clock::Clock;
+use crate::cloudwatch::push::Push;
 use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
@@ -98,6 +99,7 @@ pub struct Daemon {
     threads: Vec<WorkerThread>,
     sinks: Sinks,
     intervals: Option<Intervals>,
+    push: Option<Push>,
     names: Vec<UnixName>,
     tending: Tending,
     snapshots: Option<Snapshots>,
@@ -171,6 +173,11 @@ impl Daemon {
         let intervals =
             Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
+        let push = {
+            let measurements = Arc::clone(&measurements);
+            Push::start(&current.get().model, Box::new(move || measurements.totals()))
+                .map_err(StartError::Threads)?
+        };
         let admin = match admin_bound {
             None => None,
             Some((addresses, listeners)) => {
@@ -192,6 +199,7 @@ impl Daemon {
             threads,
             sinks,
             intervals,
+            push,
             names,
             tending,
             snapshots,
@@ -251,6 +259,7 @@ impl Daemon {
         // The last one, with all that was spent.
         drop(self.snapshots);
         drop(self.intervals);
+        drop(self.push);
         self.sinks.close();
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod admin;
 mod answers;
 mod bodies;
+mod cloudwatch;
 mod drain;
 mod emf;
 mod expect;
