@@ -189,6 +189,7 @@ fn replies() -> Vec<LocalReply> {
         L::RateLimited(RetryAfter { seconds: 1 }),
         L::QuotaExceeded(RetryAfter { seconds: 1 }),
         L::Unauthorized,
+        L::Forbidden,
         L::NotFound,
         L::RequestTimeout,
         L::PayloadTooLarge,
@@ -202,7 +203,7 @@ fn replies() -> Vec<LocalReply> {
     for reply in all {
         match reply {
             L::RateLimited(_) | L::QuotaExceeded(_) | L::Unauthorized => {}
-            L::BadRequest(_) | L::MethodNotAllowed | L::NotFound | L::RequestTimeout => {}
+            L::BadRequest(_) | L::MethodNotAllowed | L::Forbidden | L::NotFound | L::RequestTimeout => {}
             L::PayloadTooLarge | L::UriTooLong | L::ExpectationFailed | L::HeadersTooLarge => {}
             L::UpstreamUnavailable | L::BadUpstreamResponse | L::UpstreamTimeout => {}
         }

@@ -1,7 +1,7 @@
 //! All rules together: what they are told once a second, and what they tell.
 
 use crate::config::model::admin::{AlertMeasure, AlertRule};
-use crate::limit::fullest::QuotaUse;
+use crate::limit::quota_use::QuotaUse;
 use crate::telemetry::totals::Totals;
 
 use super::rule::{Alert, Moment, Watch};

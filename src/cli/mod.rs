@@ -4,13 +4,18 @@
 //! reader that left early (`tollgate man | head`) is nobody's error.
 
 mod check;
+mod columns;
 mod explain;
+mod explain_live;
 mod keys;
+mod limits;
+mod live;
 mod load;
 mod man;
 mod options;
 mod run;
 mod terminal;
+mod top;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,8 +41,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) if arguments.live => explain_live::explain_live(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Keys(command) => keys::keys(&command),
+        Command::Limits(arguments) => limits::limits(&arguments),
+        Command::Block(arguments) => limits::block(&arguments),
+        Command::Unblock(arguments) => limits::unblock(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

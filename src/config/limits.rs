@@ -22,7 +22,6 @@ use toml::de::DeTable;
 use crate::limit::rules::{KeyPart, Limit, Mode, Scope};
 
 pub(crate) use applied::{RouteLimits, apply};
-pub(crate) use keys::Written as WrittenKey;
 pub(crate) use numbers::Algorithm;
 use numbers::{Holds, Numbers};
 pub(crate) use unverified::Verified;

@@ -44,7 +44,7 @@ use toml::de::DeTable;
 use excerpt::Lines;
 use model::{ListenAddress, Model, UpstreamAddress};
 pub use origin::{Origin, Origins};
-pub use print::print;
+pub use print::{print, print_plain};
 use reader::Reader;
 use report::{Finding, Place, Severity};
 pub use report::{MAX_SHOWN, Report};

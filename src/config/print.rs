@@ -9,7 +9,10 @@ use ipnet::IpNet;
 use crate::identity::{ApiKey, Source};
 use crate::message::routes::Route;
 
+mod emf;
 mod limits;
+mod metrics;
+mod operators;
 
 use super::Loaded;
 use super::identity::UNKNOWN_KEYS;
@@ -26,6 +29,18 @@ pub fn print(loaded: &Loaded) -> String {
     print_model(&loaded.model, &loaded.origins)
 }
 
+/// A configuration as text, without where its values come from.
+pub fn print_plain(model: &Model) -> String {
+    let text = print_model(model, &Origins::default());
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        let line = line.strip_suffix("  # default").unwrap_or(line).trim_end();
+        plain.push_str(line);
+        plain.push('\n');
+    }
+    plain
+}
+
 /// A model as text.
 pub(super) fn print_model(model: &Model, origins: &Origins) -> String {
     let mut printer = Printer { out: String::new(), origins, table: String::new() };
@@ -39,6 +54,10 @@ pub(super) fn print_model(model: &Model, origins: &Origins) -> String {
         print_route(&mut printer, index, route, patterns.collect());
         limits::print_of_route(&mut printer, model, index);
     }
+    emf::print(&mut printer, model.emf.as_ref());
+    metrics::print(&mut printer, &model.metrics);
+    metrics::print_cloudwatch(&mut printer, &model.cloudwatch);
+    operators::print(&mut printer, model);
     printer.out
 }
 
@@ -66,6 +85,29 @@ impl Printer<'_> {
 
     fn text(&mut self, key: &str, value: &str) {
         self.key(key, quote(value));
+    }
+
+    /// A key that may be absent.
+    fn optional(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.text(key, value),
+            None => self.unset(key),
+        }
+    }
+
+    fn unset(&mut self, key: &str) {
+        let _ = writeln!(self.out, "# {key} is not set");
+    }
+
+    /// A key whose value is not shown: the file's words for it where they tell nothing, else that there is one.
+    fn secret(&mut self, key: &str, is_set: bool) {
+        match self.origins.written(&format!("{}.{key}", self.table)) {
+            Some(written) if is_set => self.key(key, format!("\"{written}\"")),
+            _ if is_set => {
+                let _ = writeln!(self.out, "# {key} is set, and not shown");
+            }
+            _ => self.unset(key),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn load_text(text: &str) -> Result<Loaded, Report> {
-    load(text, "tollgate.toml", &|_| None, &Overrides::default())
+    load(text, "tollgate.toml", &variables, &Overrides::default())
 }
 
 #[test]
@@ -103,7 +103,72 @@ cost = 3
 [[routes]]
 name = "b"
 match = "/*"
+[emf]
+sink = "tcp://[::1]:25888"
+namespace = "Shop/a"
+service = "api \"$$1\""
+environment = "staging"
+per = "30s"
+dimensions = [["Environment", "Route"], ["Service"]]
+validate = true
+log_group = "/shop/emf"
+log_stream = "one"
+[metrics]
+prometheus = false
+push = "cloudwatch"
+push_every = "2m"
+buckets = ["1ms", "1500ms", "1h"]
+max_routes = 3
+max_models = 4
+[metrics.from_response]
+cache_hit = { header = "X-Cache", equals = "HIT \"$$" }
+analysis_latency = { server_timing = "analysis" }
+server_timing = ["db", "a.b"]
+llm = { tokens = "X-LLM-Tokens", model = "X-LLM-Model", operation = "X-LLM-Operation" }
+strip = false
+[cloudwatch]
+region = "us-gov-east-1"
+dashboard = "shop"
+metric_price = 1
+log_price = 0.0000005
+metric_budget = 9
+alarms.actions = ["arn:aws:sns:eu-west-1:123456789012:a", "arn:aws:sns:eu-west-1:123456789012:b"]
+alarms.error_rate = "6%"
+alarms.min_requests = 21
+alarms.p99 = "1500ms"
+alarms.cache_hit_rate = "51%"
+alarms.throttled_rate = "22%"
+alarms.no_traffic = "90m"
+[admin]
+address = ["0.0.0.0:9180", "unix:/run/admin.sock"]
+token = "${TOKEN}"
+live_path = "/live"
+ready_path = "/ready/"
+[alerts]
+slack.webhook = "${SLACK:-}"
+webhook = { url = "${HOOK}" }
+[[alerts.rules]]
+name = "errors"
+when = "error_rate > 5.5%"
+route = "a"
+over = "10s"
+for = "1m"
+cooldown = "2h"
+min_requests = 7
+[[alerts.rules]]
+name = "slow"
+when = "p99 < 1001ms"
 "#;
+
+fn variables(name: &str) -> Option<String> {
+    let value = match name {
+        "TOKEN" => "0123456789abcdef",
+        "SLACK" => "https://example.com/slack",
+        "HOOK" => "http://example.com/hook",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
 
 /// Limits whose numbers must not leak from one table of the printed file into another.
 const LIMITS: &str = r#"
@@ -151,6 +216,10 @@ fn a_printed_configuration_loads_to_the_same_model() {
     }
 }
 
+/// Tables that are printed under headers of their own within others.
+const NESTED: [&str; 5] =
+    ["metrics.from_response", "cloudwatch.alarms", "alerts.slack", "alerts.webhook", "alerts.rules"];
+
 #[test]
 fn every_key_is_printed_with_its_origin() {
     let loaded = load_text(EVERYTHING).unwrap();
@@ -158,13 +227,17 @@ fn every_key_is_printed_with_its_origin() {
     for path in keys() {
         let (table, key) = match path.strip_prefix("limits.*.") {
             Some(key) => ("limits.all", key),
-            None => path.split_once('.').unwrap(),
+            None => {
+                let nested =
+                    NESTED.iter().find_map(|table| path.strip_prefix(*table).map(|key| (*table, key)));
+                nested.map_or_else(|| path.split_once('.').unwrap(), |(table, key)| (table, &key[1..]))
+            }
         };
         let header = match table {
-            "routes" => "[[routes]]".to_owned(),
+            "routes" | "alerts.rules" => format!("[[{table}]]"),
             _ => format!("[{table}]"),
         };
-        let section = printed.split_once(&header).unwrap().1;
+        let section = printed.split_once(&format!("{header}\n")).unwrap().1;
         // A table is on one line: its keys dotted, or within braces.
         let (outer, inner) = key.rsplit_once('.').unwrap_or(("", key));
         let outer = outer.trim_end_matches(".*");
@@ -175,6 +248,24 @@ fn every_key_is_printed_with_its_origin() {
         let line = section.lines().find(is_there);
         assert!(line.is_some_and(|line| line.contains("# line ")), "{path}: {line:?}");
     }
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let literal = "[upstream]\naddress = \"app:8000\"\n[admin]\ntoken = \"hunter2-hunter2-hunter2\"\n\
+                   [alerts.slack]\nwebhook = \"https://example.com/hunter2\"\n\
+                   [alerts.webhook]\nurl = \"${UNSET:-https://example.com/hunter2}\"\n";
+    let loaded = load_text(literal).unwrap();
+    let printed = print(&loaded);
+    for line in ["# token is set,", "# alerts.slack.webhook is set,", "# alerts.webhook.url is set,"] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    let told = format!("{printed}{loaded:?}");
+    assert!(!told.contains("hunter2"), "{told}");
+    assert!(load_text(&printed).is_ok());
+    let everything = print(&load_text(EVERYTHING).unwrap());
+    assert!(everything.contains("token = \"${TOKEN}\" "), "{everything}");
+    assert!(!everything.contains("0123456789abcdef") && !everything.contains("example.com"));
 }
 
 #[test]
@@ -222,6 +313,8 @@ proptest! {
     fn no_file_of_known_words_makes_it_panic(words in prop::collection::vec(prop::sample::select(vec![
         "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\r\n", "\"", "'", "\"\"\"", "#", "${", "}", "$",
         "listen", "address", "limits", "rate", "tiers", "cost", "key", "\"5/minute\"", "routes", "match", "name", "upstream", "retry", "attempts", "log", "headers",
+        "emf", "dimensions", "sink", "metrics", "from_response", "llm", "cloudwatch", "admin", "token", "alerts", "rules",
+        "slack", "webhook", "url", "when", "\"p99 > 2s\"", "\"\"\"",
         "\"/*\"", "\"127.0.0.1:1\"", "10s", "\"10s\"", "1", "-1", "1.5", "true", "1979-05-27", "é",
     ]), 0..40)) {
         let _ = load_text(&words.concat()).map_err(|report| report.render(false));

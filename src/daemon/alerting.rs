@@ -8,7 +8,7 @@ use crate::alerts::evaluation::Signs;
 use crate::alerts::reach::Reach;
 use crate::alerts::{Alerts, Ask};
 use crate::clock::Clock;
-use crate::limit::fullest::fullest_quota;
+use crate::limit::quota_use::fullest_quota;
 use crate::proxy::current::Current;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::sink::Dropped;

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::error::StartError;
 use crate::config::model::ListenAddress;
 
 /// Completed connections the kernel keeps for us; it lowers this to its own maximum.
 const BACKLOG: i32 = 4096;
 /// Peers on a Unix socket are trusted proxies: owner and group only.
-const UNIX_MODE: u32 = 0o660;
+pub(super) const FOR_PROXIES: u32 = 0o660;
+/// Who can open the admin listener's socket may do everything: the owner only.
+pub(super) const FOR_OWNER: u32 = 0o600;
 
 /// A bound address that no runtime has yet.
 #[derive(Debug)]
@@ -57,8 +58,12 @@ impl Drop for UnixName {
     }
 }
 
-/// Binds every address `workers` times.
-pub(super) fn bind_all(addresses: &[ListenAddress], workers: usize) -> Result<AllBound, StartError> {
+/// Binds every address `workers` times; Unix sockets get these permission bits.
+pub(super) fn bind_all(
+    addresses: &[ListenAddress],
+    workers: usize,
+    unix_mode: u32,
+) -> Result<AllBound, (ListenAddress, io::Error)> {
     let mut all = AllBound {
         addresses: Vec::new(),
         per_worker: (0..workers).map(|_| Vec::new()).collect(),
@@ -67,9 +72,9 @@ pub(super) fn bind_all(addresses: &[ListenAddress], workers: usize) -> Result<Al
     for address in addresses {
         let bound = match address {
             ListenAddress::Tcp(address) => bind_tcp(*address, &mut all.per_worker),
-            ListenAddress::Unix(path) => bind_unix(path, &mut all),
+            ListenAddress::Unix(path) => bind_unix(path, unix_mode, &mut all),
         };
-        all.addresses.push(bound.map_err(|error| StartError::Listen(address.to_string(), error))?);
+        all.addresses.push(bound.map_err(|error| (address.clone(), error))?);
     }
     Ok(all)
 }
@@ -106,12 +111,16 @@ fn bound(socket: Socket, address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// A Unix socket has one queue; the workers take turns.
-fn bind_unix(path: &Path, all: &mut AllBound) -> io::Result<ListenAddress> {
+fn bind_unix(path: &Path, mode: u32, all: &mut AllBound) -> io::Result<ListenAddress> {
     remove_stale(path)?;
-    let listener = UnixListener::bind(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
     all.names.push(UnixName::of(path)?);
-    fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
-    listener.set_nonblocking(true)?;
+    // Before it listens: until then nobody can connect, whatever the bits.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    let listener = UnixListener::from(socket);
     for listeners in &mut all.per_worker {
         listeners.push(Bound::Unix(listener.try_clone()?));
     }

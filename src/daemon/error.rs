@@ -14,6 +14,8 @@ const CONFIGURATION: u8 = 78;
 pub enum StartError {
     /// An address could not be bound.
     Listen(String, io::Error),
+    /// An address of the admin listener could not be bound.
+    Admin(String, io::Error),
     /// The app's address means nothing.
     Upstream(String, io::Error),
     /// The API keys cannot be used.
@@ -32,6 +34,9 @@ impl fmt::Display for StartError {
             StartError::Keys(path, error) => return write!(f, "cannot use the keys file `{path}`: {error}"),
             StartError::Listen(address, error) => {
                 (format!("cannot listen on `{address}`"), error, listen_help(error))
+            }
+            StartError::Admin(address, error) => {
+                (format!("cannot listen on `{address}` for `[admin]`"), error, admin_help(error))
             }
             StartError::Upstream(address, error) => (
                 format!("cannot resolve the upstream address `{address}`"),
@@ -66,6 +71,17 @@ fn listen_help(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => "choose an address of this host, or `0.0.0.0` for all of them",
         _ => "choose another `[listen] address`",
+    }
+}
+
+fn admin_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop the process that has it, or choose another `[admin] address`",
+        io::ErrorKind::PermissionDenied => {
+            "choose a port above 1023 or a writable directory, or grant the right"
+        }
+        io::ErrorKind::AddrNotAvailable => "choose an address of this host",
+        _ => "choose another `[admin] address`",
     }
 }
 

@@ -21,8 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::admin::control::{Control, ReloadAsked};
+use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::model::{ListenAddress, Model};
@@ -31,7 +33,7 @@ use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::measurements::Measurements;
 use crate::upstream::connect::Destination;
 
-use self::bind::UnixName;
+use self::bind::{AllBound, Bound, UnixName};
 pub use self::error::StartError;
 use self::intervals::Intervals;
 use self::limits::Tending;
@@ -57,14 +59,22 @@ pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String], load:
             Ok(signals) => signals,
             Err(error) => return error::tell(&StartError::Threads(error)),
         };
-        let daemon = match Daemon::start(model, workers) {
+        let mut daemon = match Daemon::start(model, workers) {
             Ok(daemon) => daemon,
             Err(error) => return error::tell(&error),
         };
         let signal = loop {
-            match signals.next().await {
+            let asked = tokio::select! {
+                asked = signals.next() => asked,
+                Some(ReloadAsked { answer }) = daemon.reloads_asked.recv() => {
+                    // Whoever asked may have left.
+                    let _ = answer.send(reload::reload(&daemon, load.as_ref()).await);
+                    continue;
+                }
+            };
+            match asked {
                 Asked::End(signal) => break signal,
-                Asked::Reload => reload::reload(&daemon, load.as_ref()).await,
+                Asked::Reload => drop(reload::reload(&daemon, load.as_ref()).await),
             }
         };
         let drain_timeout = daemon.current.get().model.listen.drain_timeout;
@@ -97,7 +107,9 @@ pub struct Daemon {
     current: Arc<Current>,
     seats: Arc<Seats>,
     clock: RefCell<Clock>,
-    failed_reloads: AtomicUsize,
+    control: Arc<Control>,
+    reloads_asked: mpsc::Receiver<ReloadAsked>,
+    admin: Option<AdminThread>,
 }
 
 impl Daemon {
@@ -120,14 +132,25 @@ impl Daemon {
         let buckets = Arc::new(buckets);
         let model = Arc::new(model);
         let sinks = Sinks::open(&model)?;
-        let bound = bind::bind_all(&model.listen.addresses, workers)?;
+        let bound = bind::bind_all(&model.listen.addresses, workers, bind::FOR_PROXIES)
+            .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
+        let mut names = bound.names;
+        let admin_bound = bind_admin(&model, &mut names)?;
         let seats = Seats::new(model.listen.max_connections);
         let max_keys = model.store.max_keys;
         let measurements = Arc::new(Measurements::new(&model.metrics));
         let upstream = destination.label.clone();
         let taken_over = AtomicUsize::new(0);
         let prepared = Prepared { model, destination, keys, buckets: Arc::clone(&buckets), taken_over };
-        let shared = Shared { current: Arc::new(Current::new(prepared)), seats, measurements };
+        let shared = Shared {
+            current: Arc::new(Current::new(prepared)),
+            seats,
+            measurements,
+            interventions: Arc::default(),
+            health: Arc::default(),
+        };
+        let (control, reloads_asked) =
+            Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
@@ -144,11 +167,12 @@ impl Daemon {
         let tending = Tending::start(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
         let snapshots = Snapshots::start(&store, Arc::clone(&shared.current), clock.sibling())
             .map_err(StartError::Threads)?;
-        let Shared { current, seats, measurements } = shared;
+        let Shared { current, seats, measurements, .. } = shared;
         let emf = current.get().model.emf.clone();
         let intervals =
             Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
+        let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
         let alerts =
             alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         for address in &bound.addresses {
@@ -162,13 +186,15 @@ impl Daemon {
             sinks,
             intervals,
             alerts,
-            names: bound.names,
+            names,
             tending,
             snapshots,
             current,
             seats,
             clock: RefCell::new(clock),
-            failed_reloads: AtomicUsize::new(0),
+            control,
+            reloads_asked,
+            admin,
         })
     }
 
@@ -180,6 +206,7 @@ impl Daemon {
     /// Stops accepting, lets running exchanges finish, and tells whether they did in time. What is left after
     /// that is cut off.
     pub async fn drain(&self, timeout: Duration) -> bool {
+        self.control.start_draining();
         self.phase.send_replace(Phase::Draining);
         let all_ended = async {
             for thread in &self.threads {
@@ -202,6 +229,7 @@ impl Daemon {
 
     /// Cuts off whatever is under way.
     pub fn abort(&self) {
+        self.control.start_draining();
         self.phase.send_replace(Phase::Aborting);
     }
 
@@ -211,6 +239,8 @@ impl Daemon {
         for thread in self.threads {
             thread.join();
         }
+        // It answers to the last.
+        drop(self.admin);
         drop(self.names);
         drop(self.tending);
         // The last one, with all that was spent.
@@ -219,4 +249,28 @@ impl Daemon {
         drop(self.alerts);
         self.sinks.close();
     }
+}
+
+/// The admin listener's addresses, with the ports that the kernel chose, and its sockets.
+type ForAdmin = (Vec<ListenAddress>, Vec<AdminBound>);
+
+fn bind_admin(model: &Model, names: &mut Vec<UnixName>) -> Result<Option<ForAdmin>, StartError> {
+    let Some(admin) = &model.admin else { return Ok(None) };
+    let bound = bind::bind_all(&admin.addresses, 1, bind::FOR_OWNER)
+        .map_err(|(address, error)| StartError::Admin(address.to_string(), error))?;
+    let AllBound { addresses, per_worker, names: more } = bound;
+    names.extend(more);
+    let listener = |bound| match bound {
+        Bound::Tcp(listener) => AdminBound::Tcp(listener),
+        Bound::Unix(listener) => AdminBound::Unix(listener),
+    };
+    Ok(Some((addresses, per_worker.into_iter().flatten().map(listener).collect())))
+}
+
+fn start_admin((addresses, listeners): ForAdmin, control: &Arc<Control>) -> Result<AdminThread, StartError> {
+    let thread = AdminThread::start(listeners, Arc::clone(control)).map_err(StartError::Threads)?;
+    for address in addresses {
+        tracing::info!(%address, "admin listening");
+    }
+    Ok(thread)
 }

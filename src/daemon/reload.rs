@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::admin::control::ReloadOutcome;
 use crate::config::Loaded;
 use crate::config::diff::{self, Change};
 use crate::config::model::Model;
@@ -32,11 +33,11 @@ pub struct Reloaded {
     impact: Impact,
 }
 
-/// Reloads, and tells how it went.
-pub(super) async fn reload(daemon: &Daemon, load: Option<&Load>) {
+/// Reloads, and tells how it went, in the log and to whoever asked.
+pub(super) async fn reload(daemon: &Daemon, load: Option<&Load>) -> ReloadOutcome {
     let Some(load) = load else {
         tracing::warn!("SIGHUP changes nothing: there is no configuration file to read again");
-        return;
+        return ReloadOutcome::NoFile;
     };
     let outcome = match load() {
         Err(problems) => Err(problems),
@@ -47,14 +48,20 @@ pub(super) async fn reload(daemon: &Daemon, load: Option<&Load>) {
             daemon.reload(loaded.model).await
         }
     };
+    let unix_ms = limits::now(&daemon.clock.borrow()).unix_nanos / 1_000_000;
     match outcome {
-        Ok(reloaded) => tell(&reloaded),
+        Ok(reloaded) => {
+            daemon.control.reloads.was_done(unix_ms);
+            tell(&reloaded);
+            ReloadOutcome::Done(reloaded.changes)
+        }
         Err(problems) => {
-            for problem in problems {
+            for problem in &problems {
                 tracing::error!("{problem}");
             }
-            let failed_reloads = daemon.failed_reloads.fetch_add(1, Ordering::Relaxed) + 1;
+            let failed_reloads = daemon.control.reloads.was_refused(unix_ms, &problems);
             tracing::error!(failed_reloads, "reload failed, the configuration in force is unchanged");
+            ReloadOutcome::Refused(problems)
         }
     }
 }

@@ -104,15 +104,14 @@ impl Buckets {
     /// Where a key stands. Changes nothing.
     pub fn standing(&self, meter: &Meter, payer: Digest, now: Now) -> Standing {
         let key = payer.tagged(meter.tag);
-        let (remaining, reset_nanos) = match &meter.measure {
-            Measure::Bucket(bucket) => {
-                return standing_of_bucket(bucket, self.full_at(meter, key, bucket, now), now);
+        let state = match &meter.measure {
+            Measure::Sliding(_) => {
+                return self.logs.look(key, |log| meter.measure.standing_of_log(log, now));
             }
-            Measure::Sliding(window) => self.logs.look(key, |log| window.standing(log, now.tick)),
-            Measure::Quota(quota) => quota.standing(self.table.get(key), now.unix_nanos),
-            Measure::InFlight(most) => (most.saturating_sub(state::in_flight(self.table.get(key))), 0),
+            Measure::Bucket(bucket) => self.full_at(meter, key, bucket, now),
+            Measure::Quota(_) | Measure::InFlight(_) => self.table.get(key),
         };
-        Standing { remaining, reset_nanos }
+        meter.measure.standing_of_state(state, now)
     }
 
     /// Gives `tokens` of a debit back; a place in flight as a whole.

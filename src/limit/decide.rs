@@ -131,6 +131,11 @@ pub fn decide<'a>(meets: &[Met<'a>], buckets: &Buckets, now: Now) -> Decision<'a
     Decision { verdict: Verdict::Admitted { tightest, owed }, shadow }
 }
 
+/// Whether a request would be refused: by which meter, and the nanoseconds until it would pass. Changes nothing.
+pub fn look<'a>(meets: &[Met<'a>], buckets: &Buckets, now: Now) -> Option<(Met<'a>, u64)> {
+    refusal(meets.iter().filter(|met| met.enforced), buckets, now)
+}
+
 /// Of the meters that would refuse, the one that frees last.
 fn refusal<'m, 'a: 'm>(
     meets: impl Iterator<Item = &'m Met<'a>>,

@@ -1,140 +1,175 @@
-//! The calendar quota that one caller has used most of.
+//! Which keys of a limit have least left, found by looking at all states once.
+//!
+//! Invariant: what is remembered while looking is bounded by the number of limits, not of keys; each shard is locked
+//! only for the time of its copy. Keys are hashes and stay so, unless their caller is among those who are known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::meter::{Measure, Tag};
-use super::quota::Quota;
-use super::rules::Limits;
-use super::state;
-use super::table::Table;
+use http::HeaderMap;
 
-/// How much of a quota is used.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QuotaUse {
-    /// The quota's limit.
-    pub limit: Arc<str>,
-    /// From 0 to 1.
-    pub share: f64,
+use super::buckets::{Buckets, Standing};
+use super::key::{Digest, Key, Payer};
+use super::meter::{Meter, Tag};
+use super::reset::{Known, digests, routes_of};
+use super::rules::{KeyPart, Limit, Limits};
+use super::state::{Now, is_as_good_as_new};
+
+/// What was found of one limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Keys it holds a state for.
+    pub keys: u64,
+    /// Those that have least left, the fullest first.
+    pub fullest: Vec<Full>,
 }
 
-/// The largest share of a quota that one caller has used up in its window; `None` if no limit has a quota.
-///
-/// Reads all states, a shard at a time: milliseconds for a million of them.
-pub fn fullest_quota(limits: &Limits, table: &Table, unix_nanos: u64) -> Option<QuotaUse> {
-    let quotas = quotas(limits);
-    let (_, (first, _)) = quotas.iter().next()?;
-    let mut fullest = QuotaUse { limit: Arc::clone(first), share: 0.0 };
-    for (key, state) in table.shards().flatten() {
-        if !state::is_quota(state) {
-            continue;
-        }
-        let Some((limit, quota)) = quotas.get(&key.tag()) else { continue };
-        let (remaining, _) = quota.standing(state, unix_nanos);
-        let share = quota.count().saturating_sub(remaining) as f64 / quota.count() as f64;
-        if share > fullest.share {
-            fullest = QuotaUse { limit: Arc::clone(limit), share };
+/// Where one key stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Full {
+    /// Tokens left.
+    pub remaining: u64,
+    /// The most there can be.
+    pub most: u64,
+    /// Until nothing is spent any more.
+    pub reset_nanos: u64,
+    key: Key,
+}
+
+/// Whose a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// A caller, by its place among those who are known, and the route where each has its own bucket.
+    Known(usize, Option<&'a str>),
+    /// All share it; the route where each has its own bucket.
+    Everybody(Option<&'a str>),
+    /// Nobody knows; a part of the hash.
+    Hash(u32),
+}
+
+/// Looks at all states; by limit, at most `most` of the fullest keys.
+pub fn survey(limits: &Limits, buckets: &Buckets, most: usize, now: Now) -> BTreeMap<Arc<str>, Survey> {
+    let mut meters: BTreeMap<Tag, Metered<'_>> = BTreeMap::new();
+    for (at, limit) in limits.limits.iter().enumerate() {
+        let groups = std::iter::once(&limit.standard).chain(limit.tiers.iter().map(|(_, meters)| meters));
+        for (group, meter) in
+            groups.enumerate().flat_map(|(group, meters)| meters.iter().map(move |meter| (group, meter)))
+        {
+            meters.insert(meter.tag, Metered { limit: at, group, meter, states: 0 });
         }
     }
-    Some(fullest)
-}
-
-/// By the mark of their states.
-fn quotas(limits: &Limits) -> BTreeMap<Tag, (&Arc<str>, &Quota)> {
-    let meters = limits.limits.iter().flat_map(|limit| {
-        let of_tiers = limit.tiers.iter().flat_map(|(_, meters)| meters);
-        limit.standard.iter().chain(of_tiers).map(move |meter| (limit, meter))
-    });
-    meters
-        .filter_map(|(limit, meter)| match &meter.measure {
-            Measure::Quota(quota) => Some((meter.tag, (&limit.name, quota))),
-            _ => None,
-        })
+    let mut fullest: Vec<Vec<Full>> = vec![Vec::new(); limits.limits.len()];
+    let mut look = |key: Key, standing: &dyn Fn(&Meter) -> Standing| {
+        let Some(metered) = meters.get_mut(&key.tag()) else { return };
+        metered.states += 1;
+        let Standing { remaining, reset_nanos } = standing(metered.meter);
+        let full = Full { remaining, most: metered.meter.measure.most(), reset_nanos, key: key.retagged(0) };
+        keep(&mut fullest[metered.limit], full, most);
+    };
+    for (key, state) in buckets.table.shards().flatten() {
+        if !is_as_good_as_new(state, now) {
+            look(key, &|meter| meter.measure.standing_of_state(state, now));
+        }
+    }
+    for (key, log) in buckets.logs.shards().flatten() {
+        look(key, &|meter| meter.measure.standing_of_log(&log, now));
+    }
+    let keys = count_keys(meters.values(), limits.limits.len());
+    let names = limits.limits.iter().map(|limit| Arc::clone(&limit.name));
+    names
+        .zip(keys.into_iter().zip(fullest))
+        .map(|(name, (keys, fullest))| (name, Survey { keys, fullest }))
         .collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use http::HeaderMap;
-    use jiff::tz::TimeZone;
+struct Metered<'a> {
+    limit: usize,
+    /// Which of the limit's tiers.
+    group: usize,
+    meter: &'a Meter,
+    states: u64,
+}
 
-    use super::*;
-    use crate::clock::Tick;
-    use crate::limit::buckets::Buckets;
-    use crate::limit::key::{Payer, Seed};
-    use crate::limit::meter::Meter;
-    use crate::limit::quota::{Calendar, CalendarUnit};
-    use crate::limit::rate::Rate;
-    use crate::limit::rules::{Cost, KeyPart, Limit, Mode, Scope};
-    use crate::limit::state::Now;
-
-    const SECOND: u64 = 1_000_000_000;
-    const UNIX: u64 = 1_800_000_000 * SECOND;
-    const DAY: u64 = 86_400 * SECOND;
-
-    fn now(unix_nanos: u64) -> Now {
-        Now { tick: Tick(unix_nanos - UNIX + DAY), unix_nanos }
+/// A key has a state at each meter of its tier that it has used: the most of one meter is the number of keys.
+fn count_keys<'a>(meters: impl Iterator<Item = &'a Metered<'a>>, limits: usize) -> Vec<u64> {
+    let mut groups: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+    for metered in meters {
+        let most = groups.entry((metered.limit, metered.group)).or_default();
+        *most = metered.states.max(*most);
     }
+    let mut keys = vec![0; limits];
+    groups.into_iter().for_each(|((limit, _), most)| keys[limit] += most);
+    keys
+}
 
-    fn quota(count: u64) -> Measure {
-        Measure::Quota(Quota::new(count, Calendar::new(CalendarUnit::Day, TimeZone::UTC)).unwrap())
-    }
-
-    fn limit(name: &str, tag: Tag, standard: Measure, pro: Option<Measure>) -> Arc<Limit> {
-        let meter = |tag, measure| Meter { tag, ..Meter::new(name, measure) };
-        let tiers = pro.map(|measure| (Arc::from("pro"), vec![meter(tag + 1, measure)]));
-        Arc::new(Limit {
-            name: Arc::from(name),
-            key: vec![KeyPart::User],
-            per: Scope::Service,
-            mode: Mode::Enforce,
-            ipv6_prefix: 64,
-            cost: Cost::Fixed(1),
-            standard: vec![meter(tag, standard)],
-            tiers: tiers.into_iter().collect(),
-        })
-    }
-
-    fn spend(buckets: &Buckets, limit: &Limit, tier: Option<&str>, user: &[u8], cost: u64, at: u64) {
-        let headers = HeaderMap::new();
-        let payer = Payer { user: Some(user), api_key: None, address: None, headers: &headers, route: "" };
-        let digest = buckets.seed.digest(limit, &payer).unwrap();
-        for meter in limit.meters(tier) {
-            buckets.debit(meter, digest, now(at), cost).unwrap();
+/// Puts a key among the fullest, once, with the meter that has least left.
+fn keep(fullest: &mut Vec<Full>, full: Full, most: usize) {
+    if let Some(at) = fullest.iter().position(|other| other.key == full.key) {
+        if !full.is_fuller(&fullest[at]) {
+            return;
         }
+        fullest.remove(at);
     }
-
-    #[test]
-    fn the_fullest_quota_is_found_among_all_limits_tiers_and_callers() {
-        let rate =
-            Measure::Bucket(crate::limit::bucket::TokenBucket::new(Rate::new(5, 60).unwrap(), 5).unwrap());
-        let daily = limit("daily", 1, quota(100), Some(quota(1_000)));
-        let exports = limit("exports", 3, quota(10), None);
-        let per_user = limit("per_user", 5, rate, None);
-        let limits = Limits {
-            limits: vec![Arc::clone(&daily), Arc::clone(&exports), Arc::clone(&per_user)],
-            ..Limits::default()
-        };
-        let buckets = Buckets::new(Seed([1, 2]), 10_000);
-        let fullest = |at| fullest_quota(&limits, &buckets.table, at).unwrap();
-        assert_eq!(fullest(UNIX), QuotaUse { limit: Arc::from("daily"), share: 0.0 });
-        // A bucket that is empty is no quota.
-        spend(&buckets, &per_user, None, b"1", 5, UNIX);
-        for user in 0..200u8 {
-            spend(&buckets, &daily, None, &[user], 20, UNIX);
-        }
-        assert_eq!(fullest(UNIX), QuotaUse { limit: Arc::from("daily"), share: 0.2 });
-        spend(&buckets, &daily, Some("pro"), b"big", 300, UNIX);
-        assert_eq!(fullest(UNIX), QuotaUse { limit: Arc::from("daily"), share: 0.3 });
-        spend(&buckets, &exports, None, b"1", 9, UNIX);
-        assert_eq!(fullest(UNIX), QuotaUse { limit: Arc::from("exports"), share: 0.9 });
-        // A window that has ended is as if nothing were spent.
-        assert_eq!(fullest(UNIX + DAY).share, 0.0);
-    }
-
-    #[test]
-    fn without_a_quota_there_is_nothing_to_tell() {
-        let buckets = Buckets::new(Seed([1, 2]), 10_000);
-        assert_eq!(fullest_quota(&Limits::default(), &buckets.table, UNIX), None);
+    let at = fullest.partition_point(|other| !full.is_fuller(other));
+    if at < most {
+        fullest.insert(at, full);
+        fullest.truncate(most);
     }
 }
+
+impl Full {
+    /// A smaller share is left; with the same share, it takes longer until there is more.
+    fn is_fuller(&self, other: &Full) -> bool {
+        let share = |one: &Full, of: &Full| u128::from(one.remaining) * u128::from(of.most);
+        match share(self, other).cmp(&share(other, self)) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => self.reset_nanos > other.reset_nanos,
+            std::cmp::Ordering::Greater => false,
+        }
+    }
+}
+
+/// Whose the fullest keys of a limit are, in their order. Nothing leads from a hash to a name: those who are known
+/// are hashed and compared.
+pub fn owners<'a>(
+    limits: &'a Limits,
+    routes: &'a [&'a str],
+    limit: &'a Limit,
+    fullest: &[Full],
+    known: &'a [Known<'a>],
+    buckets: &'a Buckets,
+) -> Vec<Owner<'a>> {
+    let mut owners: Vec<Owner<'a>> =
+        fullest.iter().map(|full| Owner::Hash((full.key.words()[0] & 0xff_ffff) as u32)).collect();
+    let mut name = |digest: Digest, owner: Owner<'a>| {
+        let key = digest.tagged(0);
+        if let Some(at) = fullest.iter().position(|full| full.key == key) {
+            owners[at] = owner;
+        }
+    };
+    if limit.key.iter().all(|part| *part == KeyPart::Global) {
+        let headers = HeaderMap::new();
+        for route in routes_of(limits, routes, limit) {
+            let nobody = Payer {
+                user: None,
+                api_key: None,
+                address: None,
+                headers: &headers,
+                route: route.unwrap_or_default(),
+            };
+            if let Some(digest) = buckets.seed.digest(limit, &nobody) {
+                name(digest, Owner::Everybody(route));
+            }
+        }
+        return owners;
+    }
+    for (at, known) in known.iter().enumerate().filter(|(_, known)| known.finds_keys_of(limit)) {
+        for (route, digest) in digests(limits, routes, limit, known, buckets) {
+            name(digest, Owner::Known(at, route));
+        }
+    }
+    owners
+}
+
+#[cfg(test)]
+mod tests;

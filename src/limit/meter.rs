@@ -3,8 +3,10 @@
 use http::HeaderValue;
 
 use super::bucket::TokenBucket;
+use super::buckets::Standing;
 use super::quota::Quota;
-use super::sliding::SlidingWindow;
+use super::sliding::{Log, SlidingWindow};
+use super::state::{self, Now};
 
 /// What distinguishes the states of one meter from those of others in the table. Given by a
 /// change of the rules, [`super::carry`], never 0 in use.
@@ -81,6 +83,39 @@ impl Measure {
             Measure::Quota(quota) => quota.calendar().unit().as_str().to_owned(),
             Measure::InFlight(_) => "in_flight".to_owned(),
         }
+    }
+
+    /// In words, as people are told of it.
+    pub fn words(&self) -> String {
+        match self {
+            Measure::Bucket(bucket) => format!("{}, burst {}", bucket.rate(), bucket.burst()),
+            Measure::Sliding(window) => format!("{} in any window", window.rate()),
+            Measure::Quota(quota) => {
+                let zone = quota.calendar().zone_name().unwrap_or("UTC");
+                format!("{} a calendar {} in {zone}", quota.count(), quota.calendar().unit().as_str())
+            }
+            Measure::InFlight(most) => format!("{most} at a time"),
+        }
+    }
+
+    /// Where an integer state stands; as new for measures whose states are none.
+    pub fn standing_of_state(&self, state: u64, now: Now) -> Standing {
+        let (remaining, reset_nanos) = match self {
+            Measure::Bucket(bucket) => (bucket.remaining(state, now.tick), state.saturating_sub(now.tick.0)),
+            Measure::Quota(quota) => quota.standing(state, now.unix_nanos),
+            Measure::InFlight(most) => (most.saturating_sub(state::in_flight(state)), 0),
+            Measure::Sliding(_) => (self.most(), 0),
+        };
+        Standing { remaining, reset_nanos }
+    }
+
+    /// Where a log stands; as new for measures whose states are none.
+    pub fn standing_of_log(&self, log: &Log, now: Now) -> Standing {
+        let (remaining, reset_nanos) = match self {
+            Measure::Sliding(window) => window.standing(log, now.tick),
+            _ => (self.most(), 0),
+        };
+        Standing { remaining, reset_nanos }
     }
 
     /// The parameters of a policy in draft-ietf-httpapi-ratelimit-headers-10.

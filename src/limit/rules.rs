@@ -3,6 +3,7 @@
 //! Invariant: every limit measures something, every number in it is at least 1, and no cost is above what its
 //! limit can ever hold.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -107,6 +108,20 @@ pub enum KeyPart {
     Header(HeaderName),
     /// One bucket for everybody.
     Global,
+}
+
+/// As the configuration writes it.
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyPart::Caller => f.write_str("caller"),
+            KeyPart::User => f.write_str("user"),
+            KeyPart::Ip => f.write_str("ip"),
+            KeyPart::ApiKey => f.write_str("api_key"),
+            KeyPart::Header(name) => write!(f, "header:{name}"),
+            KeyPart::Global => f.write_str("global"),
+        }
+    }
 }
 
 /// Whether a limit's buckets are shared between routes.

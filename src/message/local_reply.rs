@@ -21,6 +21,8 @@ pub enum LocalReply {
     QuotaExceeded(RetryAfter),
     /// An API key nobody knows.
     Unauthorized,
+    /// An operator blocked the caller.
+    Forbidden,
     /// No route matches.
     NotFound,
     /// The head or the body came too slowly.
@@ -165,6 +167,7 @@ impl LocalReply {
             L::Unauthorized => {
                 (S::UNAUTHORIZED, "unauthorized", "The API key is not valid.", Downstream, false)
             }
+            L::Forbidden => (S::FORBIDDEN, "forbidden", "Access is not allowed.", Downstream, false),
             L::NotFound => (S::NOT_FOUND, "not_found", "Nothing is served at this path.", Downstream, false),
             L::RequestTimeout => (
                 S::REQUEST_TIMEOUT,

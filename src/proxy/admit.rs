@@ -12,6 +12,7 @@ use crate::limit::rules::{Cost, Mode};
 use crate::limit::state::Now;
 use crate::message::local_reply::{LocalReply, RetryAfter};
 
+use super::caller::User;
 use super::connection::Connection;
 use super::exchange::{Exchange, Refusing};
 
@@ -47,7 +48,9 @@ pub fn admit(exchange: &mut Exchange, conn: &Connection) -> Result<(), LocalRepl
         let caller = &exchange.caller;
         let payer =
             caller.payer(exchange.client, &exchange.request, exchange.route_name().unwrap_or_default());
-        let meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
+        let mut meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
+        let user = caller.user.as_ref().map(User::as_bytes);
+        conn.worker.interventions.leave_out_lifted(&mut meets, user, exchange.client, exchange.opened);
         let Decision { verdict, shadow } = decide(&meets, &snapshot.buckets, now);
         exchange.account.shadow = shadow.map(Refusing::by_limit);
         match verdict {

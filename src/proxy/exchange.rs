@@ -171,6 +171,7 @@ impl Exchange {
         self.status = response.status().as_u16();
         match response.into_parts() {
             (parts, Answered::Body(answer)) => Response::from_parts(parts, Body::upstream(answer, self)),
+            (parts, Answered::Local(bytes)) => Response::from_parts(parts, Body::local(bytes, self)),
             (parts, Answered::Tunnel(tunnel)) => {
                 let wire = Rc::clone(&self.conn.wire);
                 self.conn.worker.series.tunnels.add(1);

@@ -43,6 +43,8 @@ pub enum Answered {
     Body(Answer<UploadBody>),
     /// A WebSocket.
     Tunnel(TunnelEnds),
+    /// Not the app's: what the process tells of itself.
+    Local(Bytes),
 }
 
 /// Sends the request and waits for the answer's head.

@@ -16,7 +16,9 @@ pub mod downstream_io;
 pub mod ended;
 pub mod exchange;
 pub mod forward;
+pub mod health;
 pub mod identify;
+pub mod interventions;
 pub mod listener;
 pub mod measure;
 pub mod screen;
@@ -39,6 +41,7 @@ use self::body::Body;
 use self::connection::Connection;
 use self::exchange::Exchange;
 use self::forward::forward;
+use self::health::health;
 use self::identify::identify;
 use self::screen::screen;
 
@@ -65,7 +68,10 @@ async fn serve(
     exchange: &mut Exchange,
 ) -> Result<Response<forward::Answered>, LocalReply> {
     identify(exchange, conn);
-    let passed = screen(exchange)?;
+    if let Some(response) = health(exchange, conn) {
+        return Ok(response);
+    }
+    let passed = screen(exchange, conn)?;
     admit(exchange, conn)?;
     forward(body, passed, conn, exchange).await
 }

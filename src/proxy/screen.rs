@@ -7,6 +7,8 @@ use crate::message::local_reply::LocalReply;
 use crate::message::routes::Route;
 use crate::message::{path, target};
 
+use super::caller::User;
+use super::connection::Connection;
 use super::exchange::Exchange;
 
 /// What a screened request may do.
@@ -16,10 +18,14 @@ pub struct Passed {
     pub max_body: u64,
 }
 
-/// Refuses what is malformed, has no route, or says that it is too large.
-pub fn screen(exchange: &mut Exchange) -> Result<Passed, LocalReply> {
+/// Refuses what is malformed, comes from a blocked caller, has no route, or says that it is too large.
+pub fn screen(exchange: &mut Exchange, conn: &Connection) -> Result<Passed, LocalReply> {
     let request = &exchange.request;
     target::check(&request.method, &request.uri, request.version, &request.headers)?;
+    let user = exchange.caller.user.as_ref().map(User::as_bytes);
+    if conn.worker.interventions.is_blocked(user, exchange.client, exchange.opened) {
+        return Err(LocalReply::Forbidden);
+    }
     let path = path::normalize(request.uri.path()).map_err(LocalReply::BadRequest)?;
     let routes = &exchange.snapshot.model.routes;
     let index = routes.find_index(&request.method, &path).ok_or(LocalReply::NotFound)?;

@@ -19,6 +19,8 @@ use crate::telemetry::record::Record;
 use crate::telemetry::series::{Ended, WorkerSeries};
 
 use super::current::Current;
+use super::health::Health;
+use super::interventions::Interventions;
 use super::measure::{OfRoute, Series};
 use super::snapshot::Snapshot;
 use super::telling::{Telling, WorkerLines};
@@ -45,6 +47,10 @@ pub struct Worker {
     id_room: RefCell<BytesMut>,
     /// Where values of answers' fields are written.
     pub value_room: RefCell<BytesMut>,
+    /// What operators decided by hand.
+    pub interventions: Arc<Interventions>,
+    /// What is told the load balancer.
+    pub health: Arc<Health>,
     /// What this worker counts.
     pub series: Arc<WorkerSeries>,
     /// What all of them count.
@@ -62,6 +68,10 @@ pub struct Shared {
     pub current: Arc<Current>,
     /// Room for connections.
     pub seats: Arc<Seats>,
+    /// What operators decided by hand.
+    pub interventions: Arc<Interventions>,
+    /// What is told the load balancer.
+    pub health: Arc<Health>,
     /// What is measured.
     pub measurements: Arc<Measurements>,
 }
@@ -109,7 +119,7 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats, measurements } = shared;
+        let Shared { current, seats, measurements, interventions, health } = shared;
         let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
@@ -125,6 +135,8 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
             value_room: RefCell::new(BytesMut::new()),
+            interventions,
+            health,
             series,
             measurements,
             seats,

@@ -4,8 +4,10 @@
 //! Everything is a plain thread and a blocking socket. Waiting is always for a thing, with one
 //! generous limit ([`PATIENCE`]) after which the test fails and says what it was waiting for.
 
+pub mod admin;
 pub mod agent;
 pub mod app;
+pub mod browser;
 pub mod client;
 pub mod journal;
 pub mod log;
@@ -14,6 +16,7 @@ pub mod process;
 pub mod scratch;
 mod selftest;
 pub mod socket;
+pub mod terminal;
 pub mod tollgate;
 pub mod websocket;
 pub mod wire;
@@ -23,6 +26,7 @@ use std::time::Duration;
 /// How long anything may take before a test gives up. No test passes or fails by a time below it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+pub use admin::Operator;
 pub use app::{Binding, Gunicorn, WorkerClass};
 pub use client::Client;
 pub use origin::{Origin, Peer};

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::PATIENCE;
+use super::admin::Operator;
 use super::client::Client;
 use super::process::{Process, command};
 use super::scratch::Scratch;
@@ -63,6 +64,11 @@ impl Setup {
         self
     }
 
+    /// With an admin listener on a free port of the loopback, and further lines of `[admin]`.
+    pub fn admin(self, lines: &str) -> Setup {
+        self.table(&format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"))
+    }
+
     /// Further tables.
     pub fn table(mut self, lines: &str) -> Setup {
         self.tables.push_str(lines);
@@ -98,7 +104,7 @@ impl Setup {
         command.args(["--workers", &self.workers.to_string()]);
         command.env_remove("RUST_LOG").current_dir(self.scratch.path());
         let process = Process::start("tollgate", command);
-        Tollgate { process, addresses: Vec::new(), config, scratch: self.scratch }
+        Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config, scratch: self.scratch }
     }
 
     /// Starts it and waits until it is ready.
@@ -115,6 +121,7 @@ pub struct Tollgate {
     /// The process.
     pub process: Process,
     addresses: Vec<String>,
+    admin: Vec<String>,
     config: PathBuf,
     scratch: Scratch,
 }
@@ -134,8 +141,11 @@ impl Tollgate {
             assert!(Instant::now() < deadline, "tollgate is not ready:\n{}", self.process.said());
             std::thread::sleep(Duration::from_millis(2));
         }
-        let bound = self.events().into_iter().filter(|event| event["message"] == "listening");
-        self.addresses = bound.map(|event| event["address"].as_str().unwrap().to_owned()).collect();
+        let bound = |message: &str| {
+            let bound = self.events().into_iter().filter(|event| event["message"] == message);
+            bound.map(|event| event["address"].as_str().unwrap().to_owned()).collect::<Vec<String>>()
+        };
+        (self.addresses, self.admin) = (bound("listening"), bound("admin listening"));
         self.addresses.sort();
         self.addresses.dedup();
         assert!(!self.addresses.is_empty(), "ready, and listens nowhere:\n{}", self.process.said());
@@ -149,6 +159,11 @@ impl Tollgate {
     /// All addresses, sorted.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// An operator at the first address of the admin listener, without a token.
+    pub fn operator(&self) -> Operator {
+        Operator::at(&self.admin[0])
     }
 
     /// A new connection.
@@ -209,6 +224,16 @@ impl Tollgate {
             assert!(Instant::now() < deadline, "the listener is still open");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The configuration's path.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The configuration's file.
+    pub fn config_path(&self) -> &Path {
+        &self.config
     }
 
     /// The configuration's text.

@@ -1,6 +1,8 @@
 //! What tollgate promises, one file a feature.
 
 mod accept;
+mod admin;
+mod admin_tools;
 mod alerts;
 mod alerts_end_to_end;
 mod answers;
@@ -17,6 +19,9 @@ mod keepalive;
 mod leaving;
 mod limits;
 mod local_replies;
+mod mouths;
+mod operating;
+mod page;
 mod pool;
 mod rate_limits;
 mod record;
@@ -29,22 +34,3 @@ mod streaming;
 mod timeouts;
 mod truncation;
 mod tunnel;
-
-use crate::harness::{Origin, Peer};
-
-/// Answers every request with its own target as the body.
-fn echo_target(mut peer: Peer) {
-    while let Some(request) = peer.request() {
-        peer.send(ok(&request.target));
-    }
-}
-
-/// An upstream of [`echo_target`].
-fn echoing() -> Origin {
-    Origin::start(echo_target)
-}
-
-/// A plain answer with this body.
-fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-}

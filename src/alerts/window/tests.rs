@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::model::admin::{Condition, Side};
-use crate::limit::fullest::QuotaUse;
+use crate::limit::quota_use::QuotaUse;
 
 const SECOND: u64 = 1_000_000_000;
 const SERVER_ERROR: usize = 4;

@@ -1,7 +1,5 @@
 //! `key`: what a limit counts by.
 
-use std::fmt;
-
 use crate::limit::rules::KeyPart;
 
 use super::super::fields;
@@ -76,17 +74,4 @@ fn parse(reader: &mut Reader<'_>, text: &Text) -> Option<KeyPart> {
         help,
     );
     None
-}
-
-/// A key part as it is written.
-pub(crate) struct Written<'a>(pub(crate) &'a KeyPart);
-
-impl fmt::Display for Written<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let KeyPart::Header(name) = self.0 {
-            return write!(f, "header:{name}");
-        }
-        let found = PARTS.iter().find(|(_, part)| part == self.0);
-        f.write_str(found.map_or("", |(name, _)| name))
-    }
 }

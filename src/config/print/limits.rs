@@ -4,7 +4,7 @@ use crate::limit::meter::{Measure, Meter};
 use crate::limit::rules::{Cost, Exempt, Limit, Limiting};
 
 use super::super::limiting::RESETS;
-use super::super::limits::{ALGORITHMS, Algorithm, MODES, SCOPES, WrittenKey};
+use super::super::limits::{ALGORITHMS, Algorithm, MODES, SCOPES};
 use super::super::model::{Model, Store};
 use super::super::reader::bare_or_quoted;
 use super::super::store::INTERVAL;
@@ -22,7 +22,7 @@ pub(super) fn print(printer: &mut Printer<'_>, model: &Model) {
 fn print_limit(printer: &mut Printer<'_>, limit: &Limit) {
     let path = format!("limits.{}", bare_or_quoted(&limit.name));
     printer.table(&format!("[{path}]"), &path);
-    let key = limit.key.iter().map(|part| quote(&WrittenKey(part).to_string()));
+    let key = limit.key.iter().map(|part| quote(&part.to_string()));
     printer.key("key", one_or_list(key.collect()));
     printer.text("per", name_of(&SCOPES, limit.per));
     for (key, value) in numbers(&limit.standard, false) {

@@ -1,0 +1,106 @@
+//! Health on the traffic's own addresses, for the load balancer in front: answered by the worker from one shared
+//! integer, never limited, never counted.
+//!
+//! Invariant: an answer waits for nothing. Who finds out how things are writes the integer each second.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use super::connection::Connection;
+use super::exchange::Exchange;
+use super::forward::Answered;
+
+/// Whether requests should be sent here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Readiness {
+    /// Nobody has looked yet.
+    Starting = 0,
+    /// Yes.
+    Ready = 1,
+    /// The app does not take connections.
+    UpstreamDown = 2,
+    /// What has begun is finished, then the process ends.
+    Draining = 3,
+}
+
+impl Readiness {
+    /// In answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Readiness::Starting => "starting",
+            Readiness::Ready => "ok",
+            Readiness::UpstreamDown => "upstream_down",
+            Readiness::Draining => "draining",
+        }
+    }
+
+    /// The status of an answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Readiness::Ready => StatusCode::OK,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// What all workers answer.
+#[derive(Debug, Default)]
+pub struct Health(AtomicU8);
+
+impl Health {
+    /// How things are.
+    pub fn readiness(&self) -> Readiness {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Readiness::Ready,
+            2 => Readiness::UpstreamDown,
+            3 => Readiness::Draining,
+            _ => Readiness::Starting,
+        }
+    }
+
+    /// Says how things are.
+    pub fn set(&self, readiness: Readiness) {
+        self.0.store(readiness as u8, Ordering::Relaxed);
+    }
+}
+
+/// The answer, if this is a question about health.
+pub fn health(exchange: &mut Exchange, conn: &Connection) -> Option<Response<Answered>> {
+    let admin = exchange.snapshot.model.admin.as_ref()?;
+    let request = &exchange.request;
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let readiness = match request.uri.path() {
+        path if is(path, &admin.live_path) => Readiness::Ready,
+        path if is(path, &admin.ready_path) && conn.worker.is_draining() => Readiness::Draining,
+        path if is(path, &admin.ready_path) => conn.worker.health.readiness(),
+        _ => return None,
+    };
+    exchange.is_measured = false;
+    let mut response = Response::new(Answered::Local(text_of(readiness)));
+    *response.status_mut() = readiness.status();
+    let id = exchange.id().as_header().clone();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(exchange.snapshot.id_header.clone(), id);
+    Some(response)
+}
+
+/// Compared as it came: who asks for health writes the path as it is configured.
+fn is(path: &str, configured: &Option<String>) -> bool {
+    configured.as_deref() == Some(path)
+}
+
+fn text_of(readiness: Readiness) -> Bytes {
+    Bytes::from_static(match readiness {
+        Readiness::Starting => b"{\"status\":\"starting\"}\n",
+        Readiness::Ready => b"{\"status\":\"ok\"}\n",
+        Readiness::UpstreamDown => b"{\"status\":\"upstream_down\"}\n",
+        Readiness::Draining => b"{\"status\":\"draining\"}\n",
+    })
+}
