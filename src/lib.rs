@@ -24,6 +24,7 @@ pub mod proxy;
 
 pub mod admin;
 pub mod alerts;
+pub mod cloudwatch;
 
 pub mod daemon;
 

@@ -4,6 +4,7 @@
 //! reader that left early (`tollgate man | head`) is nobody's error.
 
 mod check;
+mod cloudwatch;
 mod columns;
 mod explain;
 mod explain_live;
@@ -48,6 +49,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Block(arguments) => limits::block(&arguments),
         Command::Unblock(arguments) => limits::unblock(&arguments),
         Command::Top(arguments) => top::top(&arguments),
+        Command::Cloudwatch(command) => cloudwatch::cloudwatch(&command),
         Command::Check(arguments) => check::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -5,14 +5,14 @@ pub(super) mod live;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
 use crate::config::Overrides;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done; for `run`: every exchange finished before the end
-  1   could not start, or the drain ran out of time; a running tollgate could not be asked, or said no
+  1   could not start, or the drain ran out of time; a running tollgate or AWS could not be asked, or said no
   2   wrong use of the command line
   78  wrong configuration, or a file that cannot be read";
 
@@ -57,6 +57,9 @@ pub(super) enum Command {
     /// Rates by second, latencies, limits, callers and refusals. q quits, Tab and the arrows go through the panels,
     /// p pauses. Writes one state and ends if standard output is no terminal.
     Top(live::Top),
+    /// Set CloudWatch up for what a configuration sends, and find where metrics get lost
+    #[command(subcommand)]
+    Cloudwatch(Cloudwatch),
     /// Write a completion script to standard output
     Completions {
         /// The shell it is for
@@ -170,6 +173,75 @@ pub(super) struct Explain {
     pub(super) headers: Vec<String>,
     #[command(flatten)]
     pub(super) overrides: Overriding,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Cloudwatch {
+    /// Show dashboard and alarms for exactly the metrics that a configuration sends
+    ///
+    /// As text it tells the difference to what is in CloudWatch. Nothing is changed.
+    Plan(PlanCloudwatch),
+    /// Make dashboard and alarms as `plan` shows them
+    ///
+    /// Shows the difference first and asks. What is as it should be is left alone.
+    Apply(ApplyCloudwatch),
+    /// Walk the way a metric takes to CloudWatch, and tell where it ends
+    ///
+    /// Nothing is changed and no line is sent. Exits with 1 if a step failed or is not allowed.
+    Doctor(DoctorCloudwatch),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanCloudwatch {
+    /// Configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Text for people, bodies of the API as JSON, or a CloudFormation template as JSON
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub(super) format: PlanFormat,
+    /// Do not ask AWS: compare with nothing
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+/// What `cloudwatch plan` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    Text,
+    Json,
+    Cloudformation,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ApplyCloudwatch {
+    /// Configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Do not ask before changing something
+    #[arg(long, short)]
+    pub(super) yes: bool,
+    /// Delete alarms that an earlier `apply` made for this service and that are no longer wanted
+    #[arg(long)]
+    pub(super) prune: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorCloudwatch {
+    /// Configuration file
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Configuration of the CloudWatch agent, if it is not where the agent's package puts it
+    #[arg(long, value_name = "FILE")]
+    pub(super) agent_config: Option<PathBuf>,
+    /// Log group that lines end in, if neither configuration names it
+    #[arg(long, value_name = "NAME")]
+    pub(super) log_group: Option<String>,
+    /// How far to look back, `15m`; at least 1m
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    pub(super) since: String,
+    /// Write the steps as a JSON list
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// What goes before the file.

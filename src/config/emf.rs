@@ -255,6 +255,9 @@ fn set<'d>(
 
 /// Lines of both kinds in one place: the agent's queue for metrics drops what is too much, and records with it.
 fn refuse_sharing(reader: &mut Reader<'_>, sink: &EmfSink, log: &Log, header: Option<Range<usize>>) {
+    if reader.span("emf.sink").is_some_and(|span| reader.has_error_in(&span)) {
+        return;
+    }
     let (message, help) = match (sink, &log.access) {
         (EmfSink::Stdout, AccessSink::Stdout) => (
             "EMF lines and records cannot share standard output".to_owned(),

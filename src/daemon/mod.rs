@@ -27,6 +27,7 @@ use crate::admin::control::{Control, ReloadAsked};
 use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
+use crate::cloudwatch::push::Push;
 use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
@@ -101,6 +102,7 @@ pub struct Daemon {
     sinks: Sinks,
     intervals: Option<Intervals>,
     alerts: Alerts,
+    push: Option<Push>,
     names: Vec<UnixName>,
     tending: Tending,
     snapshots: Option<Snapshots>,
@@ -175,6 +177,11 @@ impl Daemon {
         let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
         let alerts =
             alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
+        let push = {
+            let measurements = Arc::clone(&measurements);
+            Push::start(&current.get().model, Box::new(move || measurements.totals()))
+                .map_err(StartError::Threads)?
+        };
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
         }
@@ -186,6 +193,7 @@ impl Daemon {
             sinks,
             intervals,
             alerts,
+            push,
             names,
             tending,
             snapshots,
@@ -247,6 +255,7 @@ impl Daemon {
         drop(self.snapshots);
         drop(self.intervals);
         drop(self.alerts);
+        drop(self.push);
         self.sinks.close();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::cloudwatch::logs::LogsOutlet;
 use crate::config::model::emf::{Emf, EmfSink};
 use crate::config::model::{AccessSink, Model};
 use crate::proxy::telling::{EmfLines, WorkerLines};
@@ -29,7 +30,8 @@ impl Sinks {
         let emf = match &model.emf {
             None => None,
             Some(emf) => {
-                let sink = open_emf(&emf.sink).and_then(|outlet| Sink::start("EMF lines", outlet));
+                let region = model.cloudwatch.region.as_deref();
+                let sink = open_emf(&emf.sink, region).and_then(|outlet| Sink::start("EMF lines", outlet));
                 let sink = sink.map_err(|error| StartError::Emf(emf.sink.to_string(), error))?;
                 Some((emf.clone(), sink))
             }
@@ -77,12 +79,12 @@ fn open_records(access: &AccessSink) -> Result<Option<Sink>, StartError> {
     sink.map(Some).map_err(|error| StartError::Records(name, error))
 }
 
-fn open_emf(sink: &EmfSink) -> io::Result<Box<dyn Outlet>> {
+fn open_emf(sink: &EmfSink, region: Option<&str>) -> io::Result<Box<dyn Outlet>> {
     Ok(match sink {
         EmfSink::Stdout => Box::new(Local::open(Output::Stdout)?),
         EmfSink::File(path) => Box::new(Local::open(Output::File(path.clone()))?),
         EmfSink::Tcp(address) => Box::new(TcpAgent::new(address.clone())),
         EmfSink::Udp(address) => Box::new(UdpAgent::new(address.clone())),
-        EmfSink::Logs { .. } => return Err(io::ErrorKind::Unsupported.into()),
+        EmfSink::Logs { group, stream } => Box::new(LogsOutlet::new(group, stream.as_deref(), region)),
     })
 }

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod agent;
 pub mod app;
+pub mod aws;
 pub mod browser;
 pub mod client;
 pub mod journal;
@@ -28,6 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub use admin::Operator;
 pub use app::{Binding, Gunicorn, WorkerClass};
+pub use aws::Moto;
 pub use client::Client;
 pub use origin::{Origin, Peer};
 pub use tollgate::{Setup, Tollgate};

@@ -27,6 +27,7 @@ pub struct Setup {
     upstream: String,
     tables: String,
     workers: usize,
+    environment: Vec<(String, String)>,
     scratch: Scratch,
 }
 
@@ -40,6 +41,7 @@ impl Setup {
             upstream: String::new(),
             tables: String::new(),
             workers: 1,
+            environment: Vec::new(),
             scratch: Scratch::new(),
         }
     }
@@ -82,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The path of a file that lives as long as this tollgate.
     pub fn file(&self, name: &str) -> PathBuf {
         self.scratch.file(name)
@@ -102,6 +110,7 @@ impl Setup {
         let mut command = command(binary());
         command.args(["run", "--config"]).arg(&config);
         command.args(["--workers", &self.workers.to_string()]);
+        command.envs(self.environment);
         command.env_remove("RUST_LOG").current_dir(self.scratch.path());
         let process = Process::start("tollgate", command);
         Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config, scratch: self.scratch }

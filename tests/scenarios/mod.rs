@@ -7,6 +7,7 @@ mod alerts;
 mod alerts_end_to_end;
 mod answers;
 mod bodies;
+mod cloudwatch;
 mod drain;
 mod emf;
 mod expect;
@@ -34,3 +35,22 @@ mod streaming;
 mod timeouts;
 mod truncation;
 mod tunnel;
+
+use crate::harness::{Origin, Peer};
+
+/// Answers every request with its own target as the body.
+fn echo_target(mut peer: Peer) {
+    while let Some(request) = peer.request() {
+        peer.send(ok(&request.target));
+    }
+}
+
+/// An upstream of [`echo_target`].
+fn echoing() -> Origin {
+    Origin::start(echo_target)
+}
+
+/// A plain answer with this body.
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}

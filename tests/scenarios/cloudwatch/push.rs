@@ -1,0 +1,69 @@
+//! PutMetricData.
+
+use crate::harness::aws::{environment, refusing};
+use crate::harness::{Moto, Origin, Peer, Setup, Tollgate};
+
+const TABLES: &str = r#"
+    [metrics]
+    push = "cloudwatch"
+    push_every = "1h"
+    [[routes]]
+    name = "fine"
+    match = "/fine"
+    [[routes]]
+    name = "broken"
+    match = "/broken"
+"#;
+
+/// An app of which one path fails.
+fn app() -> Origin {
+    Origin::start(|mut peer: Peer| {
+        while let Some(request) = peer.request() {
+            let status = if request.target == "/broken" { "500 Oh" } else { "200 OK" };
+            peer.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+        }
+    })
+}
+
+fn start(app: &Origin, endpoint: &str) -> Tollgate {
+    let setup = Setup::before(app.address()).table(TABLES);
+    environment(endpoint).iter().fold(setup, |setup, (name, value)| setup.env(name, value)).start()
+}
+
+#[test]
+fn what_is_pushed_adds_up_to_the_requests() {
+    let (moto, app) = (Moto::start(), app());
+    let mut tollgate = start(&app, moto.address());
+    let mut client = tollgate.client();
+    for number in 0..120 {
+        client.get(if number % 4 == 0 { "/broken" } else { "/fine" });
+    }
+    assert_eq!(client.get("/missing/of/a/route").status(), 404);
+    drop(client);
+    assert_eq!(tollgate.stop(), 0, "{}", tollgate.process.said());
+
+    let service = ("Service", "tollgate");
+    let sum = |name: &str, dimensions: &[(&str, &str)]| moto.sum("Tollgate", name, dimensions, "Sum");
+    assert_eq!(sum("RequestCount", &[service]), 121.0);
+    assert_eq!(sum("ErrorCount", &[service]), 30.0);
+    assert_eq!(sum("ClientErrorCount", &[service]), 1.0);
+    assert_eq!(sum("ThrottledCount", &[service]), 0.0);
+    assert_eq!(moto.sum("Tollgate", "Latency", &[service], "SampleCount"), 121.0);
+    assert_eq!(moto.sum("Tollgate", "UpstreamLatency", &[service], "SampleCount"), 120.0);
+    for (route, requests, errors) in [("fine", 90.0, 0.0), ("broken", 30.0, 30.0), ("(none)", 1.0, 0.0)] {
+        assert_eq!(sum("RequestCount", &[service, ("Route", route)]), requests, "{route}");
+        assert_eq!(sum("ErrorCount", &[service, ("Route", route)]), errors, "{route}");
+    }
+}
+
+#[test]
+fn a_missing_right_is_told_and_the_end_is_not_held_up() {
+    let (endpoint, app) = (refusing(), app());
+    let mut tollgate = start(&app, endpoint.address());
+    tollgate.client().get("/fine");
+    assert_eq!(tollgate.stop(), 0);
+    tollgate.process.wait_for_output();
+    let said = tollgate.process.said();
+    assert!(said.contains("IAM action `cloudwatch:PutMetricData`"), "{said}");
+    assert!(said.contains("\"unsent\":"), "{said}");
+}
