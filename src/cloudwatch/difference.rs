@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::alarms::Alarm;
+use super::alarm::Alarm;
 use super::dashboard::Dashboard;
 
 /// Lines that are told of one change.

@@ -5,7 +5,7 @@ use aws_sdk_cloudwatch::types::{
     self, AlarmType, ComparisonOperator, MetricAlarm, MetricDataQuery, Statistic,
 };
 
-use super::alarms::{Alarm, Dimension, MetricName, MetricStat, Query};
+use super::alarm::{Alarm, Dimension, MetricName, MetricStat, Query};
 use super::client::{Aws, Trouble};
 use super::difference::{Change, Existing, Wanted};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::alarms::Alarm;
+use super::alarm::Alarm;
 use super::dashboard::Dashboard;
 
 /// Stands for the region inside of a dashboard's body, where CloudFormation is to fill it in.

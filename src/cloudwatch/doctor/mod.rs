@@ -1,10 +1,13 @@
 //! The way a metric takes, step by step: where does it end?
 //!
 //! `local` looks at the line and its way off this host, `agent` at the configuration of the CloudWatch agent, `service`
-//! at CloudWatch itself. Invariant: nothing is written anywhere, and every step is told, also one that was not taken.
+//! at CloudWatch itself, by `group` and `metric`. Invariant: nothing is written anywhere, and every step is told, also one that was not taken.
 
 mod agent;
+mod answer_date;
+mod group;
 mod local;
+mod metric;
 mod service;
 
 use std::path::PathBuf;

@@ -1,28 +1,24 @@
-//! CloudWatch itself: may we ask, did an event arrive, did it become a metric, are there values?
+//! Asking CloudWatch: credentials, time, and what the other steps ask with.
+//!
+//! `group` looks at the log group and what arrives there, `metric` at what became of it.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use aws_sdk_cloudwatch::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_cloudwatch::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_cloudwatch::error::BoxError;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, DimensionFilter, Metric, MetricDataQuery, MetricStat};
-use aws_sdk_cloudwatchlogs::types::LogGroupClass;
 
 use super::Step;
+use super::answer_date::AnswerDate;
 use crate::clock::Clock;
 use crate::cloudwatch::client::{Aws, Trouble};
 use crate::cloudwatch::emitted::Emitted;
 use crate::config::model::Model;
 use crate::telemetry::emf::catalog::REQUEST_COUNT;
-use crate::telemetry::emf::check::check;
 
 /// Signatures are refused beyond.
 const MAX_SKEW_SECONDS: u64 = 300;
 /// Pages of an answer that are read.
-const MAX_PAGES: usize = 20;
+pub(super) const MAX_PAGES: usize = 20;
 const PERIOD: i32 = 60;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const STEPS: [&str; 8] =
@@ -30,8 +26,8 @@ const STEPS: [&str; 8] =
 
 /// The time that is looked at, milliseconds since 1970.
 pub(super) struct Window {
-    start_ms: i64,
-    end_ms: i64,
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
 }
 
 impl Window {
@@ -43,7 +39,7 @@ impl Window {
         Window { start_ms: end_ms.saturating_sub(since).max(0), end_ms }
     }
 
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         let seconds = (self.end_ms - self.start_ms) / 1_000;
         match seconds % 60 {
             0 => format!("the last {} minutes", seconds / 60),
@@ -79,10 +75,11 @@ pub(super) fn steps(model: &Model, emitted: &Emitted, group: Option<&str>, windo
     steps
 }
 
-struct Ask<'a> {
-    aws: Aws,
-    emitted: &'a Emitted,
-    window: &'a Window,
+/// Whom to ask, of what.
+pub(super) struct Ask<'a> {
+    pub(super) aws: Aws,
+    pub(super) emitted: &'a Emitted,
+    pub(super) window: &'a Window,
 }
 
 impl Ask<'_> {
@@ -110,7 +107,7 @@ impl Ask<'_> {
         (step, listed)
     }
 
-    fn list(
+    pub(super) fn list(
         &self,
         namespace: Option<&str>,
         dimensions: &[(&'static str, String)],
@@ -139,218 +136,8 @@ impl Ask<'_> {
         Ok(found)
     }
 
-    fn of_the_group(&self, group: Option<&str>) -> Vec<Step> {
-        let all =
-            |why: &str| ["log group", "event", "extraction"].map(|step| Step::skipped(step, why)).to_vec();
-        let group = match group {
-            _ if !self.emitted.by_lines => return all("metrics are pushed, no lines are written"),
-            None => return all("the log group is not known here; give it by `--log-group`"),
-            Some(group) => group,
-        };
-        let found = self.log_group(group);
-        let is_there = found.state == super::State::Ok || found.state == super::State::NotAllowed;
-        let mut steps = vec![found];
-        match is_there {
-            true => steps.extend([self.event(group), self.extraction(group)]),
-            false => steps.extend(["event", "extraction"].map(|step| Step::skipped(step, "see `log group`"))),
-        }
-        steps
-    }
-
-    fn log_group(&self, name: &str) -> Step {
-        let request = self.aws.logs().describe_log_groups().log_group_name_prefix(name);
-        let answer = match self.aws.call("logs:DescribeLogGroups", request.send()) {
-            Ok(answer) => answer,
-            Err(trouble) => return Step::trouble("log group", &trouble),
-        };
-        // Groups come in the order of their names, so one with this very name is on the first page.
-        let Some(group) = answer.log_groups().iter().find(|group| group.log_group_name() == Some(name))
-        else {
-            return Step::failed(
-                "log group",
-                format!("there is no log group `{name}` in `{}`", self.aws.region()),
-                "no line has arrived yet, or region or account is another; who ships lines needs `logs:CreateLogGroup`, \
-                 or make the group by hand",
-            );
-        };
-        match group.log_group_class() {
-            None | Some(LogGroupClass::Standard) => Step::ok("log group", format!("`{name}` is there")),
-            Some(class) => Step::failed(
-                "log group",
-                format!("`{name}` is of the class {}, of which no metrics are made", class.as_str()),
-                "the class of a group cannot be changed: send lines to a new group of the class STANDARD",
-            ),
-        }
-    }
-
-    /// Looks for an event of ours, and whether it is still as it was sent.
-    fn event(&self, group: &str) -> Step {
-        let client = self.aws.logs();
-        let (mut token, mut altered) = (None, None);
-        for _ in 0..MAX_PAGES {
-            let request =
-                client.filter_log_events().log_group_name(group).filter_pattern("\"CloudWatchMetrics\"");
-            let request = request.start_time(self.window.start_ms).set_next_token(token);
-            let page = match self.aws.call("logs:FilterLogEvents", request.send()) {
-                Ok(page) => page,
-                Err(trouble) => return Step::trouble("event", &trouble),
-            };
-            for event in page.events() {
-                let message = event.message().unwrap_or_default();
-                if !message.contains(&self.emitted.namespace) {
-                    continue;
-                }
-                match check(message.as_bytes()) {
-                    Ok(()) => {
-                        let age =
-                            (self.window.end_ms - event.timestamp().unwrap_or(self.window.end_ms)) / 1_000;
-                        return Step::ok("event", format!("an EMF line of {} s ago is there", age.max(0)));
-                    }
-                    Err(problems) => altered = Some(problems),
-                }
-            }
-            token = page.next_token().map(str::to_owned);
-            if token.is_none() {
-                break;
-            }
-        }
-        match altered {
-            Some(problems) => Step::failed(
-                "event",
-                format!("lines arrive in `{group}`, but not as valid EMF: {}", problems.join("; ")),
-                "what ships them may add nothing, wrap nothing and cut nothing",
-            ),
-            None => Step::failed(
-                "event",
-                format!(
-                    "no EMF line of the namespace `{}` arrived in `{group}` in {}",
-                    self.emitted.namespace,
-                    self.window.told()
-                ),
-                "send a request through tollgate; then look at the log of what ships lines (the agent: \
-                 /opt/aws/amazon-cloudwatch-agent/logs): rights, a full queue, a dead connection",
-            ),
-        }
-    }
-
-    fn extraction(&self, group: &str) -> Step {
-        let dimensions = [("LogGroupName", group.to_owned())];
-        let mut counts = Vec::new();
-        for name in ["EMFParsingErrors", "EMFValidationErrors"] {
-            match self.sum("AWS/Logs", name, &dimensions) {
-                Ok(sum) => counts.push((name, sum.unwrap_or(0.0))),
-                Err(trouble) => return Step::trouble("extraction", &trouble),
-            }
-        }
-        let wrong: Vec<String> = counts
-            .iter()
-            .filter(|(_, sum)| *sum > 0.0)
-            .map(|(name, sum)| format!("{name} is {sum} in {}", self.window.told()))
-            .collect();
-        match wrong.is_empty() {
-            true => Step::ok("extraction", format!("no EMF errors in {}", self.window.told())),
-            false => Step::failed(
-                "extraction",
-                wrong.join(", "),
-                "set `validate = true` in `[emf]` and look at tollgate's log; if it keeps nothing back, something else \
-                 writes to this group",
-            ),
-        }
-    }
-
-    fn of_the_metric(&self, listed: &[Metric]) -> Vec<Step> {
-        let namespace = &self.emitted.namespace;
-        let ours: Vec<&Metric> = listed.iter().filter(|metric| self.is_ours(metric)).collect();
-        if ours.is_empty() {
-            let (found, help) = match (listed.is_empty(), self.elsewhere()) {
-                (_, Some(other)) => (
-                    format!(
-                        "`{REQUEST_COUNT}` of this service is in the namespace `{other}`, not in `{namespace}`"
-                    ),
-                    "look there, or restart tollgate with this configuration".to_owned(),
-                ),
-                (false, None) => (
-                    format!("`{REQUEST_COUNT}` is in `{namespace}`, but of other services alone"),
-                    format!("look whether `service` is meant to be `{}`", self.emitted.service),
-                ),
-                (true, None) => (
-                    format!("`{REQUEST_COUNT}` is not listed in `{namespace}` in `{}`", self.aws.region()),
-                    "a new metric is listed after up to 15 minutes; else look at region and account"
-                        .to_owned(),
-                ),
-            };
-            let skipped = ["dimensions", "data"].map(|step| Step::skipped(step, "see `metric`"));
-            return std::iter::once(Step::failed("metric", found, help)).chain(skipped).collect();
-        }
-        let listed = format!("`{REQUEST_COUNT}` is listed in `{namespace}`, {} series", ours.len());
-        vec![Step::ok("metric", listed), self.dimensions(&ours), self.data(&ours)]
-    }
-
-    /// Whether the values that the configuration fixes are those of a series.
-    fn is_ours(&self, metric: &Metric) -> bool {
-        let fixed =
-            [("Service", Some(&self.emitted.service)), ("Environment", self.emitted.environment.as_ref())];
-        metric.dimensions().iter().all(|found| {
-            let fixed = fixed.iter().find(|(name, _)| found.name() == Some(name));
-            fixed.is_none_or(|(_, value)| value.is_some_and(|value| found.value() == Some(value)))
-        })
-    }
-
-    /// A namespace with our metric of this very service.
-    fn elsewhere(&self) -> Option<String> {
-        let service = [("Service", self.emitted.service.clone())];
-        let found = self.list(None, &service, None).ok()?;
-        let other = found.iter().filter_map(Metric::namespace).find(|name| *name != self.emitted.namespace);
-        other.map(str::to_owned)
-    }
-
-    fn dimensions(&self, ours: &[&Metric]) -> Step {
-        let names = |metric: &&Metric| -> BTreeSet<String> {
-            metric.dimensions().iter().filter_map(|dimension| dimension.name().map(str::to_owned)).collect()
-        };
-        let there: BTreeSet<BTreeSet<String>> = ours.iter().map(names).collect();
-        let wanted = self.emitted.sets.iter();
-        let wanted =
-            wanted.map(|set| set.iter().map(|name| name.as_str().to_owned()).collect::<BTreeSet<_>>());
-        let shown = |sets: &mut dyn Iterator<Item = BTreeSet<String>>| {
-            let set = |set: BTreeSet<String>| format!("[{}]", set.into_iter().collect::<Vec<_>>().join(", "));
-            sets.map(set).collect::<Vec<_>>().join(" ")
-        };
-        let missing = shown(&mut wanted.filter(|set| !there.contains(set)));
-        match missing.is_empty() {
-            true => Step::ok("dimensions", "every set of the configuration is there"),
-            false => Step::failed(
-                "dimensions",
-                format!("no series has {missing}; there are {}", shown(&mut there.iter().cloned())),
-                "CloudWatch does not sum over dimensions: ask for a set that is there, or wait up to 15 minutes after a \
-                 change of `dimensions`",
-            ),
-        }
-    }
-
-    fn data(&self, ours: &[&Metric]) -> Step {
-        let dimensions = match self.emitted.totals() {
-            Some(set) => self
-                .emitted
-                .values(set, "")
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-            None => of_metric(ours),
-        };
-        match self.sum(&self.emitted.namespace, REQUEST_COUNT, &dimensions) {
-            Ok(Some(sum)) => Step::ok("data", format!("{sum} requests in {}", self.window.told())),
-            Ok(None) => Step::failed(
-                "data",
-                format!("`{REQUEST_COUNT}` has no value in {}", self.window.told()),
-                "send a request and wait a minute or two; `--since` looks further back",
-            ),
-            Err(trouble) => Step::trouble("data", &trouble),
-        }
-    }
-
     /// The sum over the window; `None` without a value.
-    fn sum(
+    pub(super) fn sum(
         &self,
         namespace: &str,
         name: &str,
@@ -370,43 +157,5 @@ impl Ask<'_> {
         let values: Vec<f64> =
             answer.metric_data_results().iter().flat_map(|found| found.values().to_vec()).collect();
         Ok((!values.is_empty()).then(|| values.iter().sum()))
-    }
-}
-
-/// The dimensions of one series.
-fn of_metric(ours: &[&Metric]) -> Vec<(String, String)> {
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let dimensions = ours.first().map_or(&[][..], |metric| metric.dimensions());
-    dimensions.iter().map(|dimension| (text(dimension.name()), text(dimension.value()))).collect()
-}
-
-/// Keeps the `Date` of an answer, also of one that refuses.
-#[derive(Debug, Clone, Default)]
-struct AnswerDate(Arc<Mutex<Option<String>>>);
-
-impl AnswerDate {
-    /// Seconds since 1970.
-    fn seconds(&self) -> Option<u64> {
-        let text = self.0.lock().ok()?.clone()?;
-        let time = httpdate::parse_http_date(&text).ok()?;
-        time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
-    }
-}
-
-impl Intercept for AnswerDate {
-    fn name(&self) -> &'static str {
-        "AnswerDate"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let (Ok(mut date), Some(found)) = (self.0.lock(), context.response().headers().get("date")) {
-            *date = Some(found.to_owned());
-        }
-        Ok(())
     }
 }

@@ -120,7 +120,21 @@ fn the_snippets_of_the_manual_have_the_shape_the_agent_demands() {
     assert!(sockets >= 1 && files >= 1 && policies >= 4, "{sockets} {files} {policies}");
 }
 
-/// Every right that the source asks for is in the manual, and no other.
+#[test]
+fn every_configuration_of_the_manual_can_be_used() {
+    let text = read("docs/cloudwatch.md");
+    let blocks: Vec<&str> =
+        text.split("\n```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert!(blocks.len() >= 4);
+    for block in blocks {
+        let whole = format!("[upstream]\naddress = \"127.0.0.1:8000\"\n{block}\n");
+        let loaded = load(&whole, "docs/cloudwatch.md", &|_| None, &Overrides::default());
+        let loaded = loaded.unwrap_or_else(|report| panic!("{block}\n{}", report.render(false)));
+        assert!(loaded.warnings.is_empty(), "{block}\n{}", loaded.warnings.render(false));
+    }
+}
+
+/// Every right that the source asks for is in a policy.
 #[test]
 fn the_manual_names_the_rights_that_are_used() {
     let mut used = std::collections::BTreeSet::new();
