@@ -11,7 +11,8 @@ VENV := target/venv
 FUZZ_SECONDS ?= 5
 
 # Programs the build and the tests need, and the Debian package each comes from.
-PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3
+PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
+	promtool:prometheus chromium:chromium chromedriver:chromium-driver
 
 .PHONY: help build demo test lint unit fuzz-smoke programs clean
 
@@ -40,6 +41,7 @@ unit: programs $(VENV)/installed ## the tests alone
 fuzz-smoke: programs ## every fuzz target for a few seconds (FUZZ_SECONDS)
 	@if [ -d fuzz ]; then fuzz/smoke.sh $(FUZZ_SECONDS); fi
 
+# Debian starts Prometheus as a service when it installs it; what this installed, it stops.
 programs:
 	@missing=""; \
 	for entry in $(PROGRAMS); do \
@@ -49,11 +51,13 @@ programs:
 	if [ -n "$$missing" ]; then \
 		$(SUDO) apt-get update -q; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy $$missing; \
+		case "$$missing" in *prometheus*) [ ! -d /run/systemd/system ] || \
+			$(SUDO) systemctl disable --now prometheus prometheus-node-exporter ;; esac; \
 	fi
 
-$(VENV)/installed: tests/app/requirements.txt | programs
+$(VENV)/installed: tests/app/requirements.txt tests/app/requirements-api.txt | programs
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
 clean: ## remove what was built

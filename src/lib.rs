@@ -23,6 +23,7 @@ pub mod upstream;
 pub mod proxy;
 
 pub mod admin;
+pub mod alerts;
 pub mod cloudwatch;
 
 pub mod daemon;

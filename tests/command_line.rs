@@ -137,6 +137,64 @@ fn files_that_are_no_text_are_told_with_the_place() {
     assert!(text(&output.stderr).contains("latin1.toml:2:13"));
 }
 
+/// Standard output and standard error of a check that must not fail.
+fn checked(text_of_file: &str, name: &str, variables: &[(&str, &str)]) -> (String, String) {
+    let app = "[upstream]\naddress = \"app:80\"\n[log]\naccess = \"off\"\n";
+    let file = Scratch::new(name, format!("{app}{text_of_file}").as_bytes());
+    let output = tollgate(&["check", file.path()]).envs(variables.iter().copied()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let without_path = |bytes: &[u8]| text(bytes).replace(file.path(), "FILE");
+    (without_path(&output.stdout), without_path(&output.stderr))
+}
+
+#[test]
+fn what_cloudwatch_will_bill_is_told() {
+    let routes: String =
+        (0..5).map(|number| format!("[[routes]]\nname = \"r{number}\"\nmatch = \"/{number}\"\n")).collect();
+    let (told, warned) = checked(&format!("[emf]\n{routes}"), "bill.toml", &[]);
+    let forecast =
+        "makes up to 42 custom metrics in CloudWatch, about 12.60 USD a month, and logs at 0.50 USD a GB";
+    assert_eq!(told, format!("tollgate: `FILE` is correct\ntollgate: `FILE` {forecast}\n"));
+    assert_eq!(warned, "");
+    let prices = "[cloudwatch]\nmetric_price = 1\nlog_price = 0.575\nmetric_budget = 41\n";
+    let (told, warned) = checked(&format!("[emf]\n{prices}{routes}"), "budget.toml", &[]);
+    assert!(told.ends_with("about 42.00 USD a month, and logs at 0.57 USD a GB\n"), "{told}");
+    assert!(warned.starts_with("warning: `FILE` makes up to 42 custom metrics"), "{warned}");
+    assert!(warned.contains("more than `metric_budget`, 41\nhelp: drop the set with `Route`"), "{warned}");
+    let (told, _) = checked("[emf]\n", "off.toml", &[("AWS_EMF_DISABLE_METRIC_EXTRACTION", "true")]);
+    assert!(told.contains("makes no custom metrics in CloudWatch"), "{told}");
+    assert_eq!(checked("", "none.toml", &[]).0, "tollgate: `FILE` is correct\n");
+}
+
+#[test]
+fn the_environment_of_the_aws_libraries_is_read_with_a_table_of_emf_only() {
+    let wrong = [("AWS_EMF_NAMESPACE", "AWS/mine")];
+    assert_eq!(checked("", "silent.toml", &wrong).0, "tollgate: `FILE` is correct\n");
+    let file = Scratch::new("emf.toml", b"upstream.address = \"app:80\"\nlog.access = \"off\"\n[emf]\n");
+    let output = tollgate(&["check", file.path()]).envs(wrong).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("error: `AWS_EMF_NAMESPACE` cannot begin with"));
+    let right = [("AWS_EMF_NAMESPACE", "Mine")];
+    let output = tollgate(&["check", "--print", file.path()]).envs(right).output().unwrap();
+    let told = text(&output.stdout);
+    let line = told.lines().find(|line| line.starts_with("namespace = \"Mine\""));
+    assert!(line.is_some_and(|line| line.ends_with("# from the environment, AWS_EMF_NAMESPACE")), "{told}");
+}
+
+#[test]
+fn a_secret_is_neither_told_nor_printed() {
+    let secret = "hunter2-hunter2-hunter2";
+    let file = format!("upstream.address = \"app:80\"\n[admin]\ntoken = \"{secret}\"\nnope = 1\n");
+    let wrong = Scratch::new("wrong-secret.toml", file.as_bytes());
+    let right = Scratch::new("secret.toml", file.replace("nope = 1\n", "").as_bytes());
+    for (file, code) in [(wrong, 78), (right, 0)] {
+        let output = run(&["check", "--print", file.path()]);
+        assert_eq!(output.status.code(), Some(code));
+        let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(!told.contains("hunter2") && told.len() > 100, "{told}");
+    }
+}
+
 #[test]
 fn a_device_without_an_end_is_not_read_forever() {
     let output = run(&["check", "/dev/zero"]);

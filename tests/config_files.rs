@@ -52,8 +52,17 @@ fn section<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     &rest[..rest.find(&format!("\n{end}")).unwrap_or(rest.len())]
 }
 
+/// Tables within others that are written under headers of their own.
+const NESTED: [&str; 5] =
+    ["metrics.from_response", "cloudwatch.alarms", "alerts.slack", "alerts.webhook", "alerts.rules"];
+
 /// A key's table and its name in it, from its dotted path; `*` is the name of a table that the file chooses.
 fn table_and_key(path: &str) -> (&str, &str) {
+    for table in NESTED {
+        if let Some(key) = path.strip_prefix(table).and_then(|key| key.strip_prefix('.')) {
+            return (&path[..table.len()], key);
+        }
+    }
     let (table, key) = path.split_once('.').unwrap();
     match key.strip_prefix("*.") {
         Some(key) => (&path[..table.len() + 2], key),
@@ -63,7 +72,7 @@ fn table_and_key(path: &str) -> (&str, &str) {
 
 fn header(table: &str) -> String {
     match table {
-        "routes" => "[[routes]]".to_owned(),
+        "routes" | "alerts.rules" => format!("[[{table}]]"),
         table => format!("[{}]", table.replace('*', "NAME")),
     }
 }
@@ -75,8 +84,10 @@ fn uncommented(text: &str) -> String {
         line.contains(" = ")
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
     };
+    const TABLES: [&str; 5] = ["[limits.", "[emf]", "[admin]", "[alerts.", "[[alerts."];
+    let is_table = |line: &str| TABLES.iter().any(|table| line.starts_with(table)) && line.ends_with(']');
     let uncomment = |line: &str| match line.strip_prefix("# ") {
-        Some(example) if is_key(example) || example.starts_with("[limits.") => format!("{example}\n"),
+        Some(example) if is_key(example) || is_table(example) => format!("{example}\n"),
         _ => format!("{line}\n"),
     };
     text.lines().map(uncomment).collect()
@@ -111,11 +122,15 @@ fn every_key_is_in_the_full_file() {
 #[test]
 fn the_examples_of_the_full_file_are_correct_and_wise() {
     let text = uncommented(&read("config/tollgate.toml"))
-        .replace("limits = []", "limits = [\"default\", \"llm_tokens\"]");
+        .replace("limits = []", "limits = [\"default\", \"llm_tokens\"]")
+        .replace("push = \"off\"", "push = \"cloudwatch\"");
     let loaded = load(&text);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
     assert_eq!(loaded.model.limits.by_route[0].len(), 2);
     assert_eq!(loaded.model.limits.limits[0].standard.len(), 3);
+    assert!(loaded.model.emf.is_some() && loaded.model.admin.is_some());
+    assert_eq!(loaded.model.alerts.rules.len(), 1);
+    assert!(loaded.model.metrics.from_response.llm.is_some());
 }
 
 #[test]

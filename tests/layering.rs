@@ -37,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", HIGH),
+    ("alerts", HIGH),
     ("cloudwatch", HIGH),
     ("daemon", ALL),
     ("cli", EVERYTHING),
@@ -60,6 +61,7 @@ const HIGH: &[&str] = &[
 const EVERYTHING: &[&str] = &[
     "daemon",
     "admin",
+    "alerts",
     "cloudwatch",
     "proxy",
     "tls",
@@ -76,6 +78,7 @@ const EVERYTHING: &[&str] = &[
 ];
 const ALL: &[&str] = &[
     "admin",
+    "alerts",
     "cloudwatch",
     "proxy",
     "tls",
@@ -97,6 +100,13 @@ const PURE: &[&str] = &[
     "message",
     "identity",
     "config",
+    "alerts/answer",
+    "alerts/evaluation",
+    "alerts/message",
+    "alerts/outbox",
+    "alerts/reach",
+    "alerts/rule",
+    "alerts/window",
     "telemetry/record",
     "telemetry/histogram",
     "telemetry/prometheus",

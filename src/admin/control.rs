@@ -32,7 +32,7 @@ pub struct Control {
     pub workers: usize,
     /// How reloads went.
     pub reloads: Reloads,
-    sinks: Mutex<Vec<(&'static str, Dropped)>>,
+    sinks: Vec<(&'static str, Dropped)>,
     draining: AtomicBool,
     clock: Mutex<Clock>,
     started: Now,
@@ -104,26 +104,27 @@ impl Reloads {
 }
 
 impl Control {
-    /// A handle, and where reloads are asked for; `clock` has the same beginning as the workers'.
-    pub fn new(shared: Shared, workers: usize, clock: Clock) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
+    /// A handle, and where reloads are asked for; `clock` has the same beginning as the
+    /// workers', `sinks` are told by their names.
+    pub fn new(
+        shared: Shared,
+        workers: usize,
+        clock: Clock,
+        sinks: Vec<(&'static str, Dropped)>,
+    ) -> (Arc<Control>, mpsc::Receiver<ReloadAsked>) {
         let (ask, asked) = mpsc::channel(RELOADS_WAITING);
         let started = read(&clock);
         let control = Control {
             shared,
             workers,
             reloads: Reloads::default(),
-            sinks: Mutex::default(),
+            sinks,
             draining: AtomicBool::new(false),
             clock: Mutex::new(clock),
             started,
             ask,
         };
         (Arc::new(control), asked)
-    }
-
-    /// Tells of a sink's dropped lines from now on.
-    pub fn add_sink(&self, name: &'static str, dropped: Dropped) {
-        lock(&self.sinks).push((name, dropped));
     }
 
     /// The time on both clocks, corrections of the system's clock included.
@@ -201,7 +202,7 @@ impl Control {
     }
 
     fn dropped_lines(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.sinks).iter().map(|(name, dropped)| (*name, dropped.lines())).collect()
+        self.sinks.iter().map(|(name, dropped)| (*name, dropped.lines())).collect()
     }
 }
 

@@ -153,7 +153,10 @@ async fn accept(listener: Listener, server: Rc<Server>, seats: Arc<Semaphore>) {
                     drop(seat);
                 });
             }
-            Err(_) => tokio::time::sleep(ACCEPT_BACK_OFF).await,
+            Err(error) => {
+                server.tell_of_accepting(&error);
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ use super::reply::{Body, Failure, json, whole};
 use super::status_of::Teller;
 
 const MAX_BODY: usize = 64 * 1024;
-/// At most this often a wrong token is told.
+/// At most this often the same trouble is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// What all connections share.
 #[derive(Debug)]
@@ -40,7 +40,8 @@ pub(super) struct Server {
     teller: Rc<Teller>,
     streams: Rc<Streams>,
     refused_tokens: Cell<u64>,
-    told: Cell<Option<Tick>>,
+    told_of_token: Cell<Option<Tick>>,
+    told_of_accepting: Cell<Option<Tick>>,
 }
 
 /// A request that was found, allowed and read.
@@ -65,7 +66,8 @@ impl Server {
             teller,
             streams,
             refused_tokens: Cell::new(0),
-            told: Cell::new(None),
+            told_of_token: Cell::new(None),
+            told_of_accepting: Cell::new(None),
         })
     }
 
@@ -162,11 +164,25 @@ impl Server {
     fn tell_of_token(&self, peer: Peer) {
         let refused = self.refused_tokens.get() + 1;
         self.refused_tokens.set(refused);
-        let now = self.control.now().tick;
-        if self.told.get().is_none_or(|told| told + TELL_EVERY <= now) {
-            self.told.set(Some(now));
+        if self.may_tell(&self.told_of_token) {
             tracing::warn!(%peer, refused, "somebody asked the admin listener without the right token");
         }
+    }
+
+    /// Tells that connections cannot be accepted.
+    pub(super) fn tell_of_accepting(&self, error: &std::io::Error) {
+        if self.may_tell(&self.told_of_accepting) {
+            tracing::warn!(%error, "cannot accept connections for `[admin]`");
+        }
+    }
+
+    fn may_tell(&self, told: &Cell<Option<Tick>>) -> bool {
+        let now = self.control.now().tick;
+        let may = told.get().is_none_or(|told| told + TELL_EVERY <= now);
+        if may {
+            told.set(Some(now));
+        }
+        may
     }
 }
 

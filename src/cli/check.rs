@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use crate::config;
+use crate::config::model::Model;
+use crate::telemetry::emf::catalog::custom_metrics;
 
 use super::load::load;
 use super::options::Check;
@@ -25,9 +27,47 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
         terminal::to_stderr(&loaded.warnings.render(terminal::color_on_stderr()));
         match arguments.print {
             true => told.push_str(&config::print(&loaded)),
-            false => told.push_str(&format!("tollgate: `{}` is correct\n", path.display())),
+            false => {
+                let name = path.display();
+                told.push_str(&format!("tollgate: `{name}` is correct\n"));
+                told.extend(forecast(&loaded.model).map(|text| format!("tollgate: `{name}` {text}\n")));
+            }
+        }
+        if let Some((message, help)) = above_budget(&loaded.model) {
+            terminal::warn(&format!("`{}` {message}", path.display()), &help);
         }
     }
     let written = terminal::to_stdout(told.as_bytes());
     if wrong { ExitCode::from(CONFIGURATION) } else { written }
+}
+
+/// How many custom metrics lines for CloudWatch make; `None` without such lines.
+fn metrics(model: &Model) -> Option<u64> {
+    let emf = model.emf.as_ref()?;
+    Some(if emf.extraction { custom_metrics(model) } else { 0 })
+}
+
+/// What CloudWatch will bill at most.
+fn forecast(model: &Model) -> Option<String> {
+    let log_price = model.cloudwatch.log_price;
+    let logs = format!("logs at {log_price:.2} USD a GB");
+    Some(match metrics(model)? {
+        0 => format!("makes no custom metrics in CloudWatch, and {logs}"),
+        metrics => {
+            let price = metrics as f64 * model.cloudwatch.metric_price;
+            format!(
+                "makes up to {metrics} custom metrics in CloudWatch, about {price:.2} USD a month, and {logs}"
+            )
+        }
+    })
+}
+
+/// A warning of more custom metrics than are meant, and what to do.
+fn above_budget(model: &Model) -> Option<(String, String)> {
+    let budget = model.cloudwatch.metric_budget;
+    let metrics = metrics(model).filter(|metrics| *metrics > budget)?;
+    let message =
+        format!("makes up to {metrics} custom metrics in CloudWatch, more than `metric_budget`, {budget}");
+    let help = "drop the set with `Route` from `dimensions` of `[emf]`, name fewer routes, or raise `metric_budget` of `[cloudwatch]`";
+    Some((message, help.to_owned()))
 }

@@ -40,8 +40,12 @@ struct Question {
 
 /// Explains a request.
 pub(super) fn explain(arguments: &Explain) -> ExitCode {
+    if arguments.asking.token_file.is_some() {
+        terminal::fail("`--token-file` is for a running tollgate", "ask it with `--live`");
+        return ExitCode::from(USAGE);
+    }
     let overrides = arguments.overrides.to_overrides();
-    let Some(mut loaded) = load(Some(&arguments.config), &overrides) else {
+    let Some(mut loaded) = load(arguments.config.as_deref(), &overrides) else {
         return ExitCode::from(CONFIGURATION);
     };
     carry_over(&Limits::default(), &mut loaded.model.limits);
@@ -62,23 +66,15 @@ pub(super) fn explain(arguments: &Explain) -> ExitCode {
     terminal::to_stdout(text.as_bytes())
 }
 
-type Wrong = (String, &'static str);
+/// What is wrong with the arguments, and what to do.
+pub(super) type Wrong = (String, &'static str);
 
 /// The request the arguments describe, as it would stand behind `identify`.
 fn ask(arguments: &Explain, loaded: &Loaded, seed: &Seed, now: Now) -> Result<Question, Wrong> {
-    let (method, target) = match arguments.request.split_once(' ') {
-        Some((method, target)) => (method, target.trim()),
-        None => ("GET", arguments.request.as_str()),
-    };
-    let help = "write a method and a path, for example \"POST /api/v1/query\"";
-    let method: Method = method.parse().map_err(|_| (format!("`{method}` is not a method"), help))?;
-    let uri: Uri = target.parse().map_err(|_| (format!("`{target}` is not a path"), help))?;
-    if !target.starts_with('/') {
-        return Err((format!("`{target}` is not a path"), help));
-    }
+    let (method, uri, headers) = request_of(&arguments.request, &arguments.headers)?;
     let (mut request, ()) = http::Request::new(()).into_parts();
     (request.method, request.uri) = (method, uri);
-    request.headers = fields(&arguments.headers)?;
+    request.headers = headers;
     let unix_seconds = now.unix_nanos / 1_000_000_000;
     let mut caller = Caller { peer_is_trusted: true, ..Caller::default() };
     let keys = keys_file::of(&loaded.model.identity, unix_seconds)
@@ -97,6 +93,21 @@ fn ask(arguments: &Explain, loaded: &Loaded, seed: &Seed, now: Now) -> Result<Qu
         caller.tier = Some(tier.as_str().into());
     }
     Ok(Question { request, client: arguments.ip, caller, is_told: arguments.user.is_some() })
+}
+
+/// Method, target and fields of a request that is written as "POST /path".
+pub(super) fn request_of(written: &str, headers: &[String]) -> Result<(Method, Uri, HeaderMap), Wrong> {
+    let (method, target) = match written.split_once(' ') {
+        Some((method, target)) => (method, target.trim()),
+        None => ("GET", written),
+    };
+    let help = "write a method and a path, for example \"POST /api/v1/query\"";
+    let method: Method = method.parse().map_err(|_| (format!("`{method}` is not a method"), help))?;
+    let uri: Uri = target.parse().map_err(|_| (format!("`{target}` is not a path"), help))?;
+    if !target.starts_with('/') {
+        return Err((format!("`{target}` is not a path"), help));
+    }
+    Ok((method, uri, fields(headers)?))
 }
 
 fn fields(written: &[String]) -> Result<HeaderMap, Wrong> {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 use super::options::Cli;
@@ -16,6 +16,9 @@ When set, messages have no color.
 .TP
 \\fBCLICOLOR_FORCE\\fR
 When set, messages have color even if standard error is no terminal.
+.TP
+\\fBTOLLGATE_ADMIN_TOKEN\\fR
+The token of the admin listener, for the commands that ask a running tollgate.
 .PP
 A configuration file can take values from other variables, ${NAME} or ${NAME:\\-default}.
 ";
@@ -32,6 +35,12 @@ pub(super) fn man() -> ExitCode {
     }
 }
 
+/// Every subcommand and those below it, in order.
+fn leaves(command: &Command) -> Vec<&Command> {
+    let below = command.get_subcommands().filter(|sub| sub.get_name() != "help");
+    below.flat_map(|sub| std::iter::once(sub).chain(leaves(sub))).collect()
+}
+
 fn render(page: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Cli::command();
     command.build();
@@ -41,9 +50,9 @@ fn render(page: &mut Vec<u8>) -> io::Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let name = subcommand.get_name().to_uppercase();
-        writeln!(page, ".SH \"TOLLGATE {name}\"")?;
+    for subcommand in leaves(&command) {
+        let name = subcommand.get_bin_name().unwrap_or(subcommand.get_name()).to_uppercase();
+        writeln!(page, ".SH \"{name}\"")?;
         let man = Man::new(subcommand.clone());
         let mut sections = Vec::new();
         man.render_synopsis_section(&mut sections)?;

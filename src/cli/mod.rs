@@ -5,13 +5,18 @@
 
 mod check;
 mod cloudwatch;
+mod columns;
 mod explain;
+mod explain_live;
 mod keys;
+mod limits;
+mod live;
 mod load;
 mod man;
 mod options;
 mod run;
 mod terminal;
+mod top;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -37,8 +42,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) if arguments.live => explain_live::explain_live(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Keys(command) => keys::keys(&command),
+        Command::Limits(arguments) => limits::limits(&arguments),
+        Command::Block(arguments) => limits::block(&arguments),
+        Command::Unblock(arguments) => limits::unblock(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
         Command::Cloudwatch(command) => cloudwatch::cloudwatch(&command),
         Command::Check(arguments) => check::check(&arguments),
         Command::Completions { shell } => {

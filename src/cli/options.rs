@@ -1,5 +1,7 @@
 //! The arguments of every subcommand.
 
+pub(super) mod live;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ use crate::config::Overrides;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done; for `run`: every exchange finished before the end
-  1   could not start, or the drain ran out of time; for `cloudwatch`: AWS refuses, or a step failed
+  1   could not start, or the drain ran out of time; a running tollgate or AWS could not be asked, or said no
   2   wrong use of the command line
   78  wrong configuration, or a file that cannot be read";
 
@@ -38,11 +40,23 @@ pub(super) enum Command {
     Check(Check),
     /// Tell what would happen to a request: its route, its caller, its limits, its answer
     ///
-    /// Told for a tollgate that has just started: every bucket is full.
+    /// Told for a tollgate that has just started: every bucket is full. With `--live` told by the running one, with
+    /// what each bucket holds.
     Explain(Explain),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Tell how limits stand at a running tollgate; reset and lift them
+    Limits(live::Limits),
+    /// Refuse everything a caller asks a running tollgate for, for a while
+    Block(live::Block),
+    /// End a block before its time
+    Unblock(live::Unblock),
+    /// Watch a running tollgate in the terminal
+    ///
+    /// Rates by second, latencies, limits, callers and refusals. q quits, Tab and the arrows go through the panels,
+    /// p pauses. Writes one state and ends if standard output is no terminal.
+    Top(live::Top),
     /// Set CloudWatch up for what a configuration sends, and find where metrics get lost
     #[command(subcommand)]
     Cloudwatch(Cloudwatch),
@@ -137,9 +151,14 @@ pub(super) struct RevokeKey {
 pub(super) struct Explain {
     /// Method and path, "POST /api/v1/query"; a path alone is a GET
     pub(super) request: String,
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; with `--live` the one whose `[admin]` says where to ask
+    #[arg(long, short, value_name = "FILE", required_unless_present = "live", conflicts_with = "admin")]
+    pub(super) config: Option<PathBuf>,
+    /// Ask the running tollgate, which answers with the levels of this moment
+    #[arg(long, conflicts_with_all = ["listen", "upstream"])]
+    pub(super) live: bool,
+    #[command(flatten)]
+    pub(super) asking: live::Asking,
     /// Address of the client, behind all trusted proxies
     #[arg(long, value_name = "ADDRESS")]
     pub(super) ip: Option<IpAddr>,

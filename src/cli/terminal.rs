@@ -37,11 +37,20 @@ pub(super) fn to_stderr(text: &str) {
 
 /// One error without a place in a file.
 pub(super) fn fail(message: &str, help: &str) {
-    let (red, green, plain) = match color_on_stderr() {
-        true => ("\u{1b}[1;31m", "\u{1b}[1;32m", "\u{1b}[0m"),
+    tell("error", "\u{1b}[1;31m", message, help);
+}
+
+/// One warning without a place in a file.
+pub(super) fn warn(message: &str, help: &str) {
+    tell("warning", "\u{1b}[1;33m", message, help);
+}
+
+fn tell(word: &str, color: &str, message: &str, help: &str) {
+    let (color, green, plain) = match color_on_stderr() {
+        true => (color, "\u{1b}[1;32m", "\u{1b}[0m"),
         false => ("", "", ""),
     };
-    let mut text = format!("{red}error{plain}: {message}\n");
+    let mut text = format!("{color}{word}{plain}: {message}\n");
     if !help.is_empty() {
         text.push_str(&format!("{green}help{plain}: {help}\n"));
     }

@@ -46,8 +46,8 @@ pub(crate) fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, log: &Log
     let log_stream = text(&mut table, "log_stream", "AWS_EMF_LOG_STREAM_NAME", sink::check_stream);
     let extraction = !variables::extraction_is_disabled(&mut table);
     let is_routed = matches!(sink, EmfSink::Tcp(_) | EmfSink::Udp(_));
-    for key in ["log_group", "log_stream"] {
-        if !is_routed && table.has(key) {
+    for (key, is_written) in [("log_group", log_group.is_some()), ("log_stream", log_stream.is_some())] {
+        if !is_routed && is_written {
             let message = format!("`{key}` has no meaning for this sink");
             let help = "it tells the CloudWatch agent where to put what comes over its socket; use a sink of `tcp://` or `udp://`, or remove it";
             warn(table.reader, &format!("emf.{key}"), message, help.to_owned());
@@ -255,6 +255,9 @@ fn set<'d>(
 
 /// Lines of both kinds in one place: the agent's queue for metrics drops what is too much, and records with it.
 fn refuse_sharing(reader: &mut Reader<'_>, sink: &EmfSink, log: &Log, header: Option<Range<usize>>) {
+    if reader.span("emf.sink").is_some_and(|span| reader.has_error_in(&span)) {
+        return;
+    }
     let (message, help) = match (sink, &log.access) {
         (EmfSink::Stdout, AccessSink::Stdout) => (
             "EMF lines and records cannot share standard output".to_owned(),

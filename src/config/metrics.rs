@@ -31,7 +31,8 @@ pub(crate) fn read(mut table: Table<'_, '_>, routes: &RouteTable, request_id: &H
     let push = table.choice("push", &PUSH, false);
     let allowed = Duration::from_secs(10)..=Duration::from_secs(3600);
     let every = table.duration_within("push_every", PUSH_EVERY, allowed);
-    if !push {
+    let is_wrong = |key| table.span(key).is_some_and(|span| table.reader.has_error_in(&span));
+    if !push && !["push", "push_every"].into_iter().any(is_wrong) {
         let message = "`push_every` has no `push` to go with".to_owned();
         let help = "write `push = \"cloudwatch\"`, or remove it".to_owned();
         warn(table.reader, "metrics.push_every", message, help);

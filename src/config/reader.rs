@@ -277,7 +277,7 @@ impl<'d> Reader<'d> {
             if names.contains(&name) || self.refused.contains(&key.span().start) {
                 continue;
             }
-            self.hide_unknown(inside, value);
+            self.hide_unknown(inside, name, value);
             let shown = shown(name);
             let message = match (inside.is_empty(), value.get_ref()) {
                 (true, DeValue::Table(_)) => format!("unknown table `[{shown}]`"),

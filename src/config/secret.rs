@@ -74,17 +74,16 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Hides the value of a key that nobody knows, where it may be a secret below a mistyped name.
-    pub(super) fn hide_unknown(&mut self, inside: &str, value: &Spanned<DeValue<'_>>) {
-        let inside = inside.trim_start_matches('[');
-        if TABLES.iter().any(|table| inside.starts_with(table)) {
+    /// Hides the value of a key that nobody knows, where it may be a secret below a mistyped name or in the wrong
+    /// table.
+    pub(super) fn hide_unknown(&mut self, inside: &str, key: &str, value: &Spanned<DeValue<'_>>) {
+        let table = inside.trim_start_matches('[');
+        let has_secrets = table != "alerts.rules]]" && TABLES.iter().any(|name| table.starts_with(name));
+        if has_secrets || KEYS.contains(&key) {
             self.hide(value);
-        } else if let (true, DeValue::Table(entries)) = (inside.is_empty(), value.get_ref()) {
+        } else if let DeValue::Table(entries) = value.get_ref() {
             for (key, value) in entries {
-                match KEYS.contains(&key.get_ref().as_ref()) {
-                    true => self.hide(value),
-                    false => self.hide_unknown("", value),
-                }
+                self.hide_unknown(inside, key.get_ref(), value);
             }
         }
     }
@@ -150,9 +149,15 @@ pub(crate) fn suspects(source: &str) -> Vec<Range<usize>> {
             let of_rules = name.starts_with("alerts.rules");
             in_table = !of_rules && TABLES.iter().any(|table| name.starts_with(table));
         }
-        let begin = if in_table { line.find(['=', ':']).map(|at| at + 1) } else { behind_key(line) };
-        let Some(begin) = begin else { continue };
+        let begin = match in_table || TABLES.iter().any(|table| bare.starts_with(table)) {
+            // Without a key before it, it is the next line of a value.
+            true if bare.starts_with(['"', '\'']) => Some(0),
+            true => Some(line.find(['=', ':']).map_or(0, |at| at + 1)),
+            false => behind_key(line),
+        };
+        let Some(begin) = begin.filter(|_| !bare.starts_with('[')) else { continue };
         let value = line[begin..].trim_start();
+        let begin = line.len() - value.len();
         until = ["\"\"\"", "'''"]
             .into_iter()
             .find(|quotes| value.strip_prefix(quotes).is_some_and(|rest| !rest.contains(quotes)));
@@ -222,10 +227,16 @@ mod tests {
             "[alerts.slack]\nwebhook = \"https:///$S\"",
             "[alerts.webhook]\nurl = \"ftp://example.com/$S\"",
             "[alerts.webhook]\nurl = \"https://example.com/$S {\"",
+            "[alerts.slack]\nwebhook = [\n\"https://example.com/$S\" nope\n]",
+            "admin = { tokn = \"$S\" nope = 1 }",
+            "[upstream.x]\ntoken = \"$S\"",
+            "[upstream]\nadress.token = \"$S\"",
             "[[alerts.rules]]\nwebhook = \"https://example.com/$S\"",
         ];
         for text in wrong {
-            let text = format!("{}\n[upstream]\naddress = \"app:80\"\n", text.replace("$S", SECRET));
+            let text = text.replace("$S", SECRET);
+            let app = if text.contains("[upstream") { "" } else { "\n[upstream]\naddress = \"app:80\"\n" };
+            let text = format!("{text}{app}");
             let told = told(&text);
             assert!(!told.contains("hunter2"), "{text}\n{told}");
         }
@@ -233,7 +244,10 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_is_shown() {
-        let told = told("[upstream]\naddress = \"app:80\"\n[admin]\nlive_path = \"here\"\ntoken = \"x\"\n");
+        let told = told(
+            "[upstream]\naddress = \"app:80\"\n[admin]\nlive_path = \"here\"\ntoken = \"x\"\n[[alerts.rules]]\nthreshold = 5\n",
+        );
+        assert!(told.contains("threshold = 5"), "{told}");
         assert!(told.contains("live_path = \"here\""), "{told}");
         assert!(told.contains("token = \"*\""), "{told}");
     }

@@ -144,11 +144,14 @@ impl<'d> Table<'_, 'd> {
             Some(number) if (0.0..=most).contains(&number) => return number,
             Some(number) if number.is_finite() => {
                 let message = format!("`{key}` must be from 0 to {most}, found `{}`", shown(&found));
-                self.reader.error(Place::Bytes(entry.value.span()), message, "");
+                let help = format!("write for example `{key} = {default:?}`");
+                self.reader.error(Place::Bytes(entry.value.span()), message, help);
             }
             _ => {
                 let message = format!("`{key}` must be a number, found `{}`", shown(&found));
-                let help = format!("write it without quotes: `{key} = {default:?}`");
+                let is_quoted = matches!(entry.value.get_ref(), DeValue::String(_));
+                let what = if is_quoted { "it without quotes:" } else { "for example" };
+                let help = format!("write {what} `{key} = {default:?}`");
                 self.reader.error(Place::Bytes(entry.value.span()), message, help);
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Everything that can fail is tried before the first worker starts: a process that says `ready` serves.
 
+mod alerting;
 mod bind;
 mod error;
 mod intervals;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::control::{Control, ReloadAsked};
 use crate::admin::listener::{AdminThread, Bound as AdminBound};
+use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::cloudwatch::push::Push;
 use crate::config::model::{ListenAddress, Model};
@@ -99,6 +101,7 @@ pub struct Daemon {
     threads: Vec<WorkerThread>,
     sinks: Sinks,
     intervals: Option<Intervals>,
+    alerts: Alerts,
     push: Option<Push>,
     names: Vec<UnixName>,
     tending: Tending,
@@ -148,10 +151,8 @@ impl Daemon {
             interventions: Arc::default(),
             health: Arc::default(),
         };
-        let (control, reloads_asked) = Control::new(shared.clone(), workers, clock.sibling());
-        for (name, dropped) in sinks.dropped() {
-            control.add_sink(name, dropped);
-        }
+        let (control, reloads_asked) =
+            Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
@@ -173,21 +174,13 @@ impl Daemon {
         let intervals =
             Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
+        let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
+        let alerts =
+            alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         let push = {
             let measurements = Arc::clone(&measurements);
             Push::start(&current.get().model, Box::new(move || measurements.totals()))
                 .map_err(StartError::Threads)?
-        };
-        let admin = match admin_bound {
-            None => None,
-            Some((addresses, listeners)) => {
-                let thread =
-                    AdminThread::start(listeners, Arc::clone(&control)).map_err(StartError::Threads)?;
-                for address in addresses {
-                    tracing::info!(%address, "admin listening");
-                }
-                Some(thread)
-            }
         };
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
@@ -199,6 +192,7 @@ impl Daemon {
             threads,
             sinks,
             intervals,
+            alerts,
             push,
             names,
             tending,
@@ -243,6 +237,7 @@ impl Daemon {
 
     /// Cuts off whatever is under way.
     pub fn abort(&self) {
+        self.control.start_draining();
         self.phase.send_replace(Phase::Aborting);
     }
 
@@ -259,6 +254,7 @@ impl Daemon {
         // The last one, with all that was spent.
         drop(self.snapshots);
         drop(self.intervals);
+        drop(self.alerts);
         drop(self.push);
         self.sinks.close();
     }
@@ -278,4 +274,12 @@ fn bind_admin(model: &Model, names: &mut Vec<UnixName>) -> Result<Option<ForAdmi
         Bound::Unix(listener) => AdminBound::Unix(listener),
     };
     Ok(Some((addresses, per_worker.into_iter().flatten().map(listener).collect())))
+}
+
+fn start_admin((addresses, listeners): ForAdmin, control: &Arc<Control>) -> Result<AdminThread, StartError> {
+    let thread = AdminThread::start(listeners, Arc::clone(control)).map_err(StartError::Threads)?;
+    for address in addresses {
+        tracing::info!(%address, "admin listening");
+    }
+    Ok(thread)
 }

@@ -128,8 +128,9 @@ impl Daemon {
                 "{over} of {known} known keys could no longer pay, more than the {percent}% of `reload_guard`"
             )]);
         }
+        let model = Arc::new(model);
         self.swap(Prepared {
-            model: Arc::new(model),
+            model: Arc::clone(&model),
             destination,
             keys,
             buckets: Arc::clone(&old.buckets),
@@ -137,6 +138,7 @@ impl Daemon {
         })
         .await;
         carried.finish(&old.buckets, limits::now(&self.clock.borrow()));
+        self.alerts.replace(&model.alerts);
         Ok(Reloaded { changes, carried, impact })
     }
 

@@ -4,7 +4,7 @@
 //! ways to measure, [`bucket`], [`sliding`], [`quota`] and a plain count of requests in flight; [`meter`] puts them
 //! under one name; [`key`], [`table`] and [`logs`] hold states by key, [`buckets`] all of them; [`rules`] is what
 //! the configuration says; [`decide`] admits or refuses, [`fields`] tells of it; [`carry`] carries states over a
-//! change of the rules; [`reset`] and [`fullest`] are what operators ask for.
+//! change of the rules; [`reset`], [`fullest`] and [`quota_use`] are what operators ask for.
 
 pub mod bucket;
 pub mod buckets;
@@ -17,6 +17,7 @@ pub mod logs;
 pub mod meter;
 pub mod notation;
 pub mod quota;
+pub mod quota_use;
 pub mod rate;
 pub mod reset;
 pub mod rules;

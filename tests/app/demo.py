@@ -6,6 +6,7 @@ import time
 from flask import Flask, Response, jsonify, request
 
 app = Flask(__name__)
+seen = {}
 
 
 @app.get("/")
@@ -69,6 +70,24 @@ def events():
                 time.sleep(1)
 
     return Response(lines(), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+@app.get("/analysis")
+def analysis():
+    """Tells tollgate of its cache, of a language model, and of how long it took."""
+    begun = time.perf_counter()
+    text = request.args.get("text", default="nothing to say")
+    hit = text in seen
+    if len(seen) < 1000:
+        seen[text] = True
+    response = jsonify(words=len(text.split()))
+    response.headers["X-Cache"] = "HIT" if hit else "MISS"
+    response.headers["X-LLM-Tokens"] = str(0 if hit else len(text))
+    response.headers["X-LLM-Model"] = "demo-1"
+    response.headers["X-LLM-Operation"] = "count"
+    took_ms = (time.perf_counter() - begun) * 1000
+    response.headers["Server-Timing"] = f"analysis;dur={took_ms:.3f}"
+    return response
 
 
 @app.get("/error")

@@ -40,10 +40,12 @@ wait_for() {
     return 1
 }
 
-port=8080
-if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    port=0
-fi
+# The port, or any if somebody has it.
+free_port() {
+    if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then echo 0; else echo "$1"; fi
+}
+port=$(free_port 8080)
+admin_port=$(free_port 9180)
 
 # Each in a session of its own: Ctrl-C reaches this script alone, which ends them in order.
 setsid "$gunicorn" --bind "unix:$work/app.sock" --worker-class gthread --workers 2 --threads 4 \
@@ -62,6 +64,18 @@ address = "unix:$work/app.sock"
 format = "json"
 access = "stdout"
 
+[emf]
+sink = "file:$work/emf.log"
+service = "demo"
+
+[admin]
+address = "127.0.0.1:$admin_port"
+
+[metrics.from_response]
+cache_hit = { header = "X-Cache", equals = "HIT" }
+analysis_latency = { server_timing = "analysis" }
+llm = { tokens = "X-LLM-Tokens", model = "X-LLM-Model", operation = "X-LLM-Operation" }
+
 [limits.demo]
 rate = "5/minute"
 
@@ -79,11 +93,18 @@ TOML
 setsid "$tollgate" run --config "$work/tollgate.toml" 2>"$work/tollgate.err" &
 pids+=($!)
 wait_for "$!" "$work/tollgate.err" '"ready"' || fail "tollgate did not start"
-address=$(sed -n 's/.*"listening".*"address":"\([^"]*\)".*/\1/p' "$work/tollgate.err" | head -n 1)
+bound() {
+    sed -n "s/.*\"$1\".*\"address\":\"\([^\"]*\)\".*/\1/p" "$work/tollgate.err" | head -n 1
+}
+address=$(bound listening)
+admin=$(bound 'admin listening')
 
 cat <<TEXT
 
-tollgate listens on http://$address, Gunicorn on unix:$work/app.sock. Try:
+tollgate listens on http://$address, Gunicorn on unix:$work/app.sock.
+The live page is http://$admin/, in a terminal: target/release/tollgate top --admin $admin
+
+Try:
 
   curl -i  http://$address/json                     # X-Request-Id, RateLimit, and a record below
   for i in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{http_code} ' http://$address/json; done   # the sixth: 429
@@ -95,6 +116,10 @@ tollgate listens on http://$address, Gunicorn on unix:$work/app.sock. Try:
   head -c 5000000 /dev/zero | curl --data-binary @- http://$address/upload
   head -c 20000000 /dev/zero | curl --data-binary @- http://$address/upload   # 413
   curl -i  http://$address/error                    # the app's own 500
+  curl -i  http://$address/analysis                 # the app tells of its cache, its model and its time
+  curl -s  http://$admin/metrics | grep -v '^#'     # what Prometheus is told
+  curl -s  http://$admin/readyz
+  tail -n 1 $work/emf.log                           # what CloudWatch is told
 
 Each request is one JSON line here. Ctrl-C ends the demo.
 

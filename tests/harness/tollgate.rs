@@ -240,6 +240,11 @@ impl Tollgate {
         &self.config
     }
 
+    /// The configuration's file.
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
     /// The configuration's text.
     pub fn config_text(&self) -> String {
         std::fs::read_to_string(&self.config).unwrap()

@@ -347,7 +347,7 @@ fn a_reload_is_answered_with_what_it_did_or_with_every_problem() {
 }
 
 #[test]
-fn without_a_file_there_is_nothing_to_reload() {
+fn a_file_that_is_gone_is_told_as_the_problem() {
     let origin = echoing();
     let tollgate = limited(&origin);
     std::fs::remove_file(tollgate.config()).unwrap();
@@ -559,6 +559,33 @@ fn a_flood_of_admin_connections_disturbs_no_traffic() {
         let mut text = String::new();
         asked.is_ok() && socket.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.1 200")
     });
+}
+
+#[test]
+fn silent_connections_make_room_for_operators_after_a_while() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    let silent: Vec<Socket> = (0..64).map(|_| Socket::connect(operator.address()).unwrap()).collect();
+    // It waits for a place, and is answered then.
+    assert_eq!(operator.get("/healthz").status, 200);
+    drop(silent);
+}
+
+#[test]
+fn a_connection_whose_peer_does_not_read_is_dropped() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    let open_files = || operator.status()["process"]["open_files"].as_u64().unwrap();
+    let before = open_files();
+    let mut stalled = Socket::connect(operator.address()).unwrap();
+    stalled.narrow();
+    let many = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+    stalled.write_all(many.as_bytes()).unwrap();
+    eventually("the connection", || open_files() > before);
+    eventually("its end", || open_files() <= before);
+    drop(stalled);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use tollgate::daemon::{Daemon, StartError};
 
 use super::echoing;
 use crate::harness::client::Client;
+use crate::harness::log;
 
 fn model(upstream: &str) -> Arc<tollgate::config::model::Model> {
+    log::lines();
     let text = format!(
         "[listen]\naddress = [\"127.0.0.1:0\", \"[::1]:0\"]\n[upstream]\naddress = \"{upstream}\"\n[log]\naccess = \"off\"\n"
     );

@@ -2,6 +2,9 @@
 
 mod accept;
 mod admin;
+mod admin_tools;
+mod alerts;
+mod alerts_end_to_end;
 mod answers;
 mod bodies;
 mod cloudwatch;
@@ -17,6 +20,9 @@ mod keepalive;
 mod leaving;
 mod limits;
 mod local_replies;
+mod mouths;
+mod operating;
+mod page;
 mod pool;
 mod rate_limits;
 mod record;

@@ -1,0 +1,56 @@
+//! Alerts over the life of the process: what their rules look at, and who tells.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::{fs, io};
+
+use crate::alerts::evaluation::Signs;
+use crate::alerts::reach::Reach;
+use crate::alerts::{Alerts, Ask};
+use crate::clock::Clock;
+use crate::limit::quota_use::fullest_quota;
+use crate::proxy::current::Current;
+use crate::telemetry::measurements::Measurements;
+use crate::telemetry::sink::Dropped;
+
+use super::limits;
+
+/// Who tells if nobody has a name.
+const NAMELESS: &str = "tollgate";
+
+/// Starts them, with the rules that are in force.
+pub(super) fn start(
+    current: &Arc<Current>,
+    measurements: &Arc<Measurements>,
+    dropped: Vec<(&'static str, Dropped)>,
+    clock: &Clock,
+) -> io::Result<Alerts> {
+    let model = Arc::clone(&current.get().model);
+    let service = model.emf.as_ref().map_or_else(|| NAMELESS.to_owned(), |emf| emf.service.clone());
+    let (current, measurements) = (Arc::clone(current), Arc::clone(measurements));
+    let (reach, own_clock) = (Cell::new(Reach::default()), clock.sibling());
+    let look = move |ask: Ask| {
+        let mut totals = measurements.totals();
+        for (sink, dropped) in &dropped {
+            totals.process.dropped_lines.insert(sink, dropped.lines());
+        }
+        let mut seen = reach.get();
+        let upstream_up = seen.look(totals.upstream);
+        reach.set(seen);
+        let quota_used = ask.quotas.then(|| {
+            own_clock.reanchor();
+            let prepared = current.get();
+            let now = limits::now(&own_clock);
+            fullest_quota(&prepared.model.limits, &prepared.buckets.table, now.unix_nanos)
+        });
+        (totals, Signs { upstream_up, quota_used: quota_used.flatten() })
+    };
+    Alerts::start(&model.alerts, service, host(), Box::new(look), clock.sibling())
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+}
