@@ -1,12 +1,17 @@
 //! PutMetricData.
 
-use crate::harness::aws::{environment, refusing};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use crate::harness::aws::{endpoint, environment, refusing};
 use crate::harness::{Moto, Origin, Peer, Setup, Tollgate};
 
 const TABLES: &str = r#"
     [metrics]
     push = "cloudwatch"
-    push_every = "1h"
+    push_every = "10s"
     [[routes]]
     name = "fine"
     match = "/fine"
@@ -66,4 +71,32 @@ fn a_missing_right_is_told_and_the_end_is_not_held_up() {
     let said = tollgate.process.said();
     assert!(said.contains("IAM action `cloudwatch:PutMetricData`"), "{said}");
     assert!(said.contains("\"unsent\":"), "{said}");
+}
+
+#[test]
+fn what_could_not_be_sent_goes_with_the_next_interval() {
+    let (allowed, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let endpoint = {
+        let (allowed, taken) = (Arc::clone(&allowed), Arc::clone(&taken));
+        endpoint("", move |_| match allowed.load(Ordering::SeqCst) {
+            true => {
+                taken.fetch_add(1, Ordering::SeqCst);
+                Ok(json!({}))
+            }
+            false => Err("AccessDeniedException"),
+        })
+    };
+    let app = app();
+    let mut tollgate = start(&app, endpoint.address());
+    tollgate.client().get("/fine");
+    tollgate.wait_for_event(
+        "metrics could not be sent to CloudWatch; allow `cloudwatch:PutMetricData` in the policy of this role",
+    );
+    allowed.store(true, Ordering::SeqCst);
+    tollgate.client().get("/fine");
+    assert_eq!(tollgate.stop(), 0);
+    tollgate.process.wait_for_output();
+    // What waited, and what came since.
+    assert_eq!(taken.load(Ordering::SeqCst), 2, "{}", tollgate.process.said());
+    assert!(!tollgate.process.said().contains("unsent"), "{}", tollgate.process.said());
 }
