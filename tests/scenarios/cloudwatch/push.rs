@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::harness::aws::{endpoint, environment, refusing};
-use crate::harness::{Moto, Origin, Peer, Setup, Tollgate};
+use crate::harness::{Moto, Origin, PATIENCE, Peer, Setup, Tollgate};
 
 const TABLES: &str = r#"
     [metrics]
@@ -40,9 +41,19 @@ fn what_is_pushed_adds_up_to_the_requests() {
     let (moto, app) = (Moto::start(), app());
     let mut tollgate = start(&app, moto.address());
     let mut client = tollgate.client();
-    for number in 0..120 {
-        client.get(if number % 4 == 0 { "/broken" } else { "/fine" });
+    let mut send = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            client.get(if number % 4 == 0 { "/broken" } else { "/fine" });
+        }
+    };
+    send(0..60);
+    // The first interval is over when its sums have arrived; then comes a second one.
+    let deadline = Instant::now() + PATIENCE;
+    while moto.sum("Tollgate", "RequestCount", &[("Service", "tollgate")], "Sum") < 60.0 {
+        assert!(Instant::now() < deadline, "nothing was pushed:\n{}", tollgate.process.said());
+        std::thread::sleep(Duration::from_millis(50));
     }
+    send(60..120);
     assert_eq!(client.get("/missing/of/a/route").status(), 404);
     drop(client);
     assert_eq!(tollgate.stop(), 0, "{}", tollgate.process.said());
