@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Alarm {
     /// Unique in an account and region.
     pub alarm_name: String,
-    /// For people, and the mark of [`mark`].
+    /// For people, and the mark of [`super::alarms::mark`].
     pub alarm_description: String,
     /// Whether somebody is called.
     pub actions_enabled: bool,

@@ -234,7 +234,7 @@ impl fmt::Display for Trouble {
             Trouble::Missing(detail) => write!(f, "it does not exist: {detail}"),
             Trouble::Exists => f.write_str("it exists already"),
             Trouble::Refused { action, code, detail } => write!(f, "`{action}` failed, `{code}`: {detail}"),
-            Trouble::Unreachable { action, detail } => write!(f, "no answer to `{action}`: {detail}"),
+            Trouble::Unreachable { action, detail } => write!(f, "no usable answer to `{action}`: {detail}"),
         }
     }
 }

@@ -33,9 +33,16 @@ def from_cbor(body):
     return plain(parser.parse_data_item(parser.get_peekable_stream_from_bytes(body)))
 
 
+class Serializer(RpcV2CBORSerializer):
+    """Writes times as CloudWatch does, as floating point."""
+
+    def _convert_timestamp_to_str(self, value, timestamp_format=None):
+        return float(super()._convert_timestamp_to_str(value))
+
+
 def to_cbor(value, shape):
-    serializer, out = RpcV2CBORSerializer(), bytearray()
-    serializer._serialize_data_item(out, value, shape)
+    out = bytearray()
+    Serializer()._serialize_data_item(out, value, shape)
     return bytes(out)
 
 

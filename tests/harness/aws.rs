@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::admin::Operator;
 use super::origin::{Origin, Peer};
 use super::process::{Process, command};
 
@@ -61,20 +61,14 @@ impl Moto {
     }
 
     fn ask(&self, service: &str, target: &str, body: &Value) -> Value {
-        let body = body.to_string();
         // moto reads who is asked of what from the signature, and does not check it.
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Target: {target}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=testing/20260101/eu-west-1/{service}/aws4_request, \
-             SignedHeaders=host, Signature=0\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
+        let fields = format!(
+            "Content-Type: application/x-amz-json-1.0\r\nX-Amz-Target: {target}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=testing/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n"
         );
-        let mut client = Client::connect(&self.address);
-        client.send(request);
-        let response = client.response();
-        assert_eq!(response.status(), 200, "{target}: {}", response.text());
-        serde_json::from_str(&response.text()).unwrap_or(Value::Null)
+        let told = Operator::at(&self.address).send("POST", "/", &fields, &body.to_string());
+        assert_eq!(told.status, 200, "{target}: {}", told.text);
+        serde_json::from_str(&told.text).unwrap_or(Value::Null)
     }
 
     /// All events of a stream.

@@ -1,12 +1,18 @@
 //! PutMetricData.
 
-use crate::harness::aws::{environment, refusing};
-use crate::harness::{Moto, Origin, Peer, Setup, Tollgate};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::aws::{endpoint, environment, refusing};
+use crate::harness::{Moto, Origin, PATIENCE, Peer, Setup, Tollgate};
 
 const TABLES: &str = r#"
     [metrics]
     push = "cloudwatch"
-    push_every = "1h"
+    push_every = "10s"
     [[routes]]
     name = "fine"
     match = "/fine"
@@ -35,9 +41,19 @@ fn what_is_pushed_adds_up_to_the_requests() {
     let (moto, app) = (Moto::start(), app());
     let mut tollgate = start(&app, moto.address());
     let mut client = tollgate.client();
-    for number in 0..120 {
-        client.get(if number % 4 == 0 { "/broken" } else { "/fine" });
+    let mut send = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            client.get(if number % 4 == 0 { "/broken" } else { "/fine" });
+        }
+    };
+    send(0..60);
+    // The first interval is over when its sums have arrived; then comes a second one.
+    let deadline = Instant::now() + PATIENCE;
+    while moto.sum("Tollgate", "RequestCount", &[("Service", "tollgate")], "Sum") < 60.0 {
+        assert!(Instant::now() < deadline, "nothing was pushed:\n{}", tollgate.process.said());
+        std::thread::sleep(Duration::from_millis(50));
     }
+    send(60..120);
     assert_eq!(client.get("/missing/of/a/route").status(), 404);
     drop(client);
     assert_eq!(tollgate.stop(), 0, "{}", tollgate.process.said());
@@ -66,4 +82,32 @@ fn a_missing_right_is_told_and_the_end_is_not_held_up() {
     let said = tollgate.process.said();
     assert!(said.contains("IAM action `cloudwatch:PutMetricData`"), "{said}");
     assert!(said.contains("\"unsent\":"), "{said}");
+}
+
+#[test]
+fn what_could_not_be_sent_goes_with_the_next_interval() {
+    let (allowed, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let endpoint = {
+        let (allowed, taken) = (Arc::clone(&allowed), Arc::clone(&taken));
+        endpoint("", move |_| match allowed.load(Ordering::SeqCst) {
+            true => {
+                taken.fetch_add(1, Ordering::SeqCst);
+                Ok(json!({}))
+            }
+            false => Err("AccessDeniedException"),
+        })
+    };
+    let app = app();
+    let mut tollgate = start(&app, endpoint.address());
+    tollgate.client().get("/fine");
+    tollgate.wait_for_event(
+        "metrics could not be sent to CloudWatch; allow `cloudwatch:PutMetricData` in the policy of this role",
+    );
+    allowed.store(true, Ordering::SeqCst);
+    tollgate.client().get("/fine");
+    assert_eq!(tollgate.stop(), 0);
+    tollgate.process.wait_for_output();
+    // What waited, and what came since.
+    assert_eq!(taken.load(Ordering::SeqCst), 2, "{}", tollgate.process.said());
+    assert!(!tollgate.process.said().contains("unsent"), "{}", tollgate.process.said());
 }
