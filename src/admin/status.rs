@@ -166,7 +166,7 @@ pub struct KeyStatus {
     pub reset_seconds: u64,
 }
 
-/// Who asks for most, since the start, at most twenty each. Counts of callers that are not among the heaviest may be
+/// Who asked for most in the last five to ten minutes, at most twenty each. Counts of callers that are not among the heaviest may be
 /// too high by what they took over from one that was forgotten.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Talkers {

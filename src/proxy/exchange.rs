@@ -29,7 +29,7 @@ use super::body::Body;
 use super::caller::Caller;
 use super::connection::Connection;
 use super::forward::Answered;
-use super::measure::read_told;
+use super::measure::{hide_told, read_told};
 use super::snapshot::Snapshot;
 
 /// In records only: the client left before there was a status.
@@ -229,19 +229,20 @@ impl Exchange {
         }
     }
 
-    /// Reads what the head of the app's answer tells of the app.
-    pub fn read_told(&mut self, status: u16, headers: &mut HeaderMap) {
-        let from = &self.snapshot.model.metrics.from_response;
+    /// Reads what the head of the app's answer tells: of the app, and of the cost of the request. What the client is
+    /// not to see of it is taken out.
+    pub fn read_answer(&mut self, status: u16, headers: &mut HeaderMap) {
+        let snapshot = Rc::clone(&self.snapshot);
+        let from = &snapshot.model.metrics.from_response;
         if !from.is_empty() {
             self.told = read_told(headers, status, from, &self.conn.worker.measurements);
         }
-    }
-
-    /// Settles what the head of the app's answer tells of its cost.
-    pub fn settle(&mut self, headers: &mut HeaderMap) {
         if self.account.is_open() {
             let now = self.conn.worker.now();
-            self.account.settle(headers, &self.snapshot.buckets, now);
+            self.account.settle(headers, &snapshot.buckets, now);
+        }
+        if !from.is_empty() {
+            hide_told(headers, from);
         }
     }
 

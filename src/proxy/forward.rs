@@ -223,8 +223,7 @@ fn respond(
     *response.headers_mut() = headers;
     let id = exchange.id().as_header().clone();
     response.headers_mut().insert(exchange.snapshot.id_header.clone(), id);
-    exchange.read_told(status.as_u16(), response.headers_mut());
-    exchange.settle(response.headers_mut());
+    exchange.read_answer(status.as_u16(), response.headers_mut());
     exchange.tell_limits(response.headers_mut());
     debug_assert!(framing != AnswerFraming::Length(0));
     Ok(response)

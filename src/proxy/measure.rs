@@ -77,13 +77,8 @@ impl Series {
     }
 }
 
-/// Reads what an answer tells, counts what it asked of language models, and takes out what the client is not to see.
-pub fn read_told(
-    headers: &mut HeaderMap,
-    status: u16,
-    from: &FromResponse,
-    measurements: &Measurements,
-) -> Told {
+/// Reads what an answer tells, and counts what it asked of language models.
+pub fn read_told(headers: &HeaderMap, status: u16, from: &FromResponse, measurements: &Measurements) -> Told {
     let mut told = Told::default();
     if let Some(cache) = &from.cache_hit
         && let Some(value) = headers.get(&cache.header)
@@ -96,9 +91,6 @@ pub fn read_told(
     }
     if let Some(llm) = &from.llm {
         told.llm_tokens = read_llm(headers, status, llm, measurements);
-    }
-    if from.strip {
-        strip(headers, from);
     }
     told
 }
@@ -128,7 +120,11 @@ fn read_llm(headers: &HeaderMap, status: u16, llm: &Llm, measurements: &Measurem
     Some(tokens)
 }
 
-fn strip(headers: &mut HeaderMap, from: &FromResponse) {
+/// Takes out what the client is not to see, when everybody has read it.
+pub fn hide_told(headers: &mut HeaderMap, from: &FromResponse) {
+    if !from.strip {
+        return;
+    }
     if let Some(cache) = &from.cache_hit {
         headers.remove(&cache.header);
     }

@@ -117,6 +117,22 @@ fn what_the_app_tells_of_itself_is_measured_and_taken_out() {
 }
 
 #[test]
+fn a_field_that_measures_can_tell_a_cost_as_well() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-LLM-Tokens: 42\r\n\r\n");
+    let told = "[metrics.from_response]\nllm = { tokens = \"X-LLM-Tokens\" }\n
+        [limits.default]\nkey = \"global\"\nrate = \"100/hour\"\ncost = { response_header = \"X-LLM-Tokens\" }\n";
+    let tollgate = Setup::before(origin.address()).table(told).admin("").start();
+    let allowed =
+        ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let mut client = tollgate.client().allow(&allowed);
+    client.get("/");
+    assert_eq!(client.get("/").header("x-ratelimit-remaining").as_deref(), Some("57"));
+    tollgate.wait_for_records(2);
+    let metrics = tollgate.operator().get("/metrics").text;
+    assert!(metrics.contains("llm_tokens_total{model=\"\",operation=\"\"} 84"), "{metrics}");
+}
+
+#[test]
 fn fields_stay_when_they_are_told_to() {
     let origin = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Cache: MISS\r\n\r\n");
     let told =
