@@ -148,8 +148,11 @@ impl Watch {
     /// The answer to `/healthz`.
     pub(super) fn health(&self) -> Response<Body> {
         let now = self.control.now().tick;
+        let started = self.control.started().tick;
         let beats = self.control.shared.measurements.beats();
-        let stalled = beats.iter().filter(|beat| **beat + BEAT_PATIENCE < now).count();
+        // A worker that has just been started may not have come to it yet.
+        let is_stalled = |beat: &&Tick| (**beat).max(started) + BEAT_PATIENCE < now;
+        let stalled = beats.iter().filter(is_stalled).count();
         // Workers that have ended in a drain beat no more, and that is as it should be.
         let lives = stalled == 0 || self.control.is_draining();
         let (status, word) =

@@ -152,7 +152,8 @@ pub struct LimitStatus {
 /// Where one key of a limit stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyStatus {
-    /// The caller's name or address where it is known, else a part of the key's hash, `#3fa2c1`.
+    /// The caller's name or address where it is known, `(everybody)` where all share one, else a part of the key's
+    /// hash, `#3fa2c1`.
     pub key: String,
     /// The route of the bucket, where there is one for each route and it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
