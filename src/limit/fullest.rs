@@ -59,20 +59,22 @@ pub fn survey(limits: &Limits, buckets: &Buckets, most: usize, now: Now) -> BTre
         }
     }
     let mut fullest: Vec<Vec<Full>> = vec![Vec::new(); limits.limits.len()];
-    let mut look = |key: Key, standing: &dyn Fn(&Meter) -> Standing| {
+    let mut look = |key: Key, standing: &dyn Fn(&Meter) -> Option<Standing>| {
         let Some(metered) = meters.get_mut(&key.tag()) else { return };
+        let Some(Standing { remaining, reset_nanos }) = standing(metered.meter) else { return };
         metered.states += 1;
-        let Standing { remaining, reset_nanos } = standing(metered.meter);
         let full = Full { remaining, most: metered.meter.measure.most(), reset_nanos, key: key.retagged(0) };
         keep(&mut fullest[metered.limit], full, most);
     };
     for (key, state) in buckets.table.shards().flatten() {
         if !is_as_good_as_new(state, now) {
-            look(key, &|meter| meter.measure.standing_of_state(state, now));
+            look(key, &|meter| Some(meter.measure.standing_of_state(state, now)));
         }
     }
     for (key, log) in buckets.logs.shards().flatten() {
-        look(key, &|meter| meter.measure.standing_of_log(&log, now));
+        // A log that nothing counts in anymore stays until somebody tends it.
+        let counts = |standing: &Standing| standing.reset_nanos > 0;
+        look(key, &|meter| Some(meter.measure.standing_of_log(&log, now)).filter(counts));
     }
     let keys = count_keys(meters.values(), limits.limits.len());
     let names = limits.limits.iter().map(|limit| Arc::clone(&limit.name));

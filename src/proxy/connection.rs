@@ -61,6 +61,7 @@ impl Connection {
     /// Of a socket that was just accepted.
     pub fn new(worker: &Rc<Worker>, peer: Option<IpAddr>) -> Rc<Connection> {
         let snapshot = worker.snapshot();
+        worker.series.connections.add(1);
         Rc::new(Connection {
             worker: Rc::clone(worker),
             wire: Rc::new(Wire::new(snapshot.head_limits)),

@@ -15,12 +15,14 @@ use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
 use crate::upstream::fault::UpstreamFault;
 
 use super::caller::User;
-use super::exchange::Exchange;
+use super::exchange::{CLIENT_CLOSED_REQUEST, Exchange};
 use super::measure::OfRoute;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const SWITCHING_PROTOCOLS: u16 = 101;
+/// In records only: we ended the exchange before there was a status.
+const INTERNAL_SERVER_ERROR: u16 = 500;
 
 impl Drop for Exchange {
     fn drop(&mut self) {
@@ -39,11 +41,20 @@ impl Drop for Exchange {
 }
 
 impl Exchange {
+    /// As sent. Without an answer, whose fault it is that there was none: a client that was kept waiting until we ended
+    /// is no client's error.
+    fn ended_status(&self) -> u16 {
+        match (self.status, self.outcome()) {
+            (CLIENT_CLOSED_REQUEST, Outcome::CutOff | Outcome::Panicked) => INTERNAL_SERVER_ERROR,
+            (status, _) => status,
+        }
+    }
+
     fn ended(&self) -> Ended<'_> {
         let (conn, now) = (&self.conn, self.conn.worker.clock.now());
         Ended {
             method: &self.request.method,
-            status: self.status,
+            status: self.ended_status(),
             outcome: self.outcome(),
             throttled: self.account.refusing.is_some(),
             shadow_throttled: self.account.shadow.is_some(),

@@ -33,7 +33,7 @@ use super::measure::{hide_told, read_told};
 use super::snapshot::Snapshot;
 
 /// In records only: the client left before there was a status.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
+pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// An exchange under way.
 #[derive(Debug)]

@@ -176,7 +176,6 @@ impl Worker {
             return None;
         }
         self.connections.set(self.connections.get() + 1);
-        self.series.connections.add(1);
         Some(Seat(Rc::clone(self)))
     }
 

@@ -37,7 +37,7 @@ impl Format {
 
 /// Writes everything; `bounds` are the upper bounds of histograms, in nanoseconds.
 pub fn encode(totals: &Totals, bounds: &[u64], format: Format) -> String {
-    let bounds = bounds.iter().map(|nanos| seconds(*nanos)).collect();
+    let bounds = bounds.iter().map(|nanos| bound(*nanos, format)).collect();
     let mut page = Page { out: String::with_capacity(16 * 1024), format, bounds, current: "" };
     of_routes(&mut page, totals);
     of_the_app(&mut page, totals);
@@ -270,6 +270,15 @@ fn escape(value: &str, out: &mut String) {
     }
 }
 
+/// An upper bound as the label of its bucket; in OpenMetrics it is a float even if it is whole.
+fn bound(nanos: u64, format: Format) -> String {
+    let mut text = seconds(nanos);
+    if format == Format::OpenMetrics && !text.contains('.') {
+        text.push_str(".0");
+    }
+    text
+}
+
 /// Nanoseconds as seconds, exactly.
 fn seconds(nanos: u64) -> String {
     decimal(nanos, 1_000_000_000)
@@ -334,8 +343,12 @@ mod tests {
 
     #[test]
     fn open_metrics_names_counters_without_total_and_ends() {
-        let text =
-            encode(&totals(), &[], Format::of_accept(Some("application/openmetrics-text;version=1.0.0")));
+        let text = encode(
+            &totals(),
+            &[5_000_000, 1_000_000_000],
+            Format::of_accept(Some("application/openmetrics-text;version=1.0.0")),
+        );
+        assert!(text.contains(",le=\"0.005\"} 1\n") && text.contains(",le=\"1.0\"} 2\n"), "{text}");
         assert!(text.contains("# TYPE http_requests counter\nhttp_requests_total{"), "{text}");
         assert!(text.contains("# TYPE process_cpu_seconds counter\nprocess_cpu_seconds_total 0\n"), "{text}");
         assert!(text.ends_with("\n# EOF\n"));

@@ -73,7 +73,7 @@ pub struct Record<'a> {
     pub limit: Option<&'a str>,
     /// The limit in shadow mode that would have refused.
     pub shadow_limit: Option<&'a str>,
-    /// As sent; 499 if the client left before there was one.
+    /// As sent; 499 if the client left before there was one, 500 if tollgate itself ended before.
     pub status: u16,
     /// How it ended.
     pub outcome: Outcome,

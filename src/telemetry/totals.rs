@@ -184,6 +184,15 @@ impl RouteTotals {
         self.of_class(3)
     }
 
+    /// Whether nothing was counted of all that mouths tell.
+    fn is_nothing(&self) -> bool {
+        let counts = [self.count(), self.bytes_in, self.bytes_out, self.throttled, self.llm_tokens];
+        let told = [self.cache_hits, self.cache_misses, self.shadow_throttled];
+        let durations = [&self.duration, &self.upstream, &self.analysis];
+        counts.into_iter().chain(told).all(|count| count == 0)
+            && durations.into_iter().chain(self.timings.values()).all(|durations| durations.count() == 0)
+    }
+
     /// Adds what another worker, or another route, has.
     pub fn add(&mut self, other: &RouteTotals) {
         for (mine, theirs) in self.requests.iter_mut().flatten().zip(other.requests.iter().flatten()) {
@@ -243,13 +252,46 @@ impl Totals {
         all
     }
 
-    /// What the routes did since an earlier state; routes without a request since then are left out.
+    /// What the routes did since an earlier state; routes that did nothing since then are left out. What belongs to
+    /// one request may lie in two states, one of which has no request: workers count on while they are read.
     pub fn routes_since(&self, earlier: &Totals) -> BTreeMap<Arc<str>, RouteTotals> {
         let nothing = RouteTotals::default();
         let since = |(name, now): (&Arc<str>, &RouteTotals)| {
             let new = now.since(earlier.routes.get(name).unwrap_or(&nothing));
-            (new.count() > 0).then(|| (Arc::clone(name), new))
+            (!new.is_nothing()).then(|| (Arc::clone(name), new))
         };
         self.routes.iter().filter_map(since).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_between_a_request_and_its_duration_is_in_one_difference_or_the_other() {
+        let state = |requests, durations: &[u64]| {
+            let mut totals = Totals::default();
+            let route = totals.routes.entry("a".into()).or_default();
+            route.requests[0][1] = requests;
+            durations.iter().for_each(|nanos| route.duration.record(*nanos));
+            totals
+        };
+        let states = [
+            state(0, &[]),
+            state(1, &[]),
+            state(1, &[7]),
+            state(1, &[7]),
+            state(1, &[7, 9]),
+            state(2, &[7, 9]),
+        ];
+        let (mut requests, mut durations) = (0, 0);
+        for pair in states.windows(2) {
+            for did in pair[1].routes_since(&pair[0]).values() {
+                (requests, durations) = (requests + did.count(), durations + did.duration.count());
+            }
+        }
+        assert_eq!((requests, durations), (2, 2));
+        assert!(states[3].routes_since(&states[2]).is_empty());
     }
 }

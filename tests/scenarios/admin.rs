@@ -460,6 +460,11 @@ fn readiness_is_refused_while_draining_and_the_last_answers_are_given() {
     let status = operator.status();
     assert_eq!((&status["state"], &status["traffic"]["in_flight"]), (&json!("draining"), &json!(1)));
     operator.post("/reload", "{}").assert_failed(409, "draining");
+    let metrics = operator.get("/metrics").text;
+    assert!(
+        metrics.contains("\ntollgate_connections_total 1\n"),
+        "closing listeners is no connection: {metrics}"
+    );
     go.send(()).unwrap();
     assert_eq!(client.response().text(), "done");
     assert_eq!(tollgate.process.wait(), 0);

@@ -190,6 +190,7 @@ fn what_the_end_of_the_drain_cuts_off_is_recorded_as_cut_off() {
     tollgate.process.wait_for_output();
     let record = tollgate.record_of("/stuck");
     assert_eq!((&record["outcome"], &record["fault"]), (&"cut_off".into(), &"tollgate".into()));
+    assert_eq!(record["status"], 500, "it is not the client that left");
 }
 
 #[test]

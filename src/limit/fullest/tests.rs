@@ -101,6 +101,17 @@ fn only_so_many_are_kept_and_each_key_once() {
 }
 
 #[test]
+fn a_log_that_nothing_counts_in_anymore_is_no_key() {
+    let window = Measure::Sliding(SlidingWindow::new(Rate::new(10, 60).unwrap()));
+    let limits = limits(vec![limit("one", &[KeyPart::User], Scope::Service, vec![window])]);
+    let buckets = Buckets::new(Seed([1, 2]), 10_000);
+    spend(&limits, &buckets, &user("ann"), 0, 3);
+    assert_eq!(survey(&limits, &buckets, 10, now())["one"].keys, 1);
+    let later = Now { tick: Tick(now().tick.0 + 3_600 * SECOND), ..now() };
+    assert_eq!(survey(&limits, &buckets, 10, later)["one"], Survey::default());
+}
+
+#[test]
 fn a_shared_bucket_is_everybodys() {
     let limits = limits(vec![limit("all", &[KeyPart::Global], Scope::Service, vec![bucket(60, 10)])]);
     let buckets = Buckets::new(Seed([1, 2]), 10_000);
