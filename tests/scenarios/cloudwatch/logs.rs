@@ -1,6 +1,7 @@
 //! PutLogEvents: the sink `logs:GROUP`.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tollgate::cloudwatch::logs::LogsOutlet;
@@ -10,7 +11,7 @@ use tollgate::telemetry::outlet::{Lost, Outlet};
 use crate::harness::aws::{
     endpoint, environment, is_in_environment, refusing, run_in_environment, unix_seconds,
 };
-use crate::harness::{Moto, Setup};
+use crate::harness::{Moto, PATIENCE, Setup};
 use crate::scenarios::echoing;
 
 /// So many lines, a second apart from each other at most, of this many bytes and a few.
@@ -50,6 +51,12 @@ fn each_line_of_a_running_tollgate_arrives_once() {
         client.get("/");
     }
     drop(client);
+    // The end of the process waits two seconds for a sink, which a busy machine may need for its first request alone.
+    let deadline = Instant::now() + PATIENCE;
+    while moto.messages("tollgate/api", "here").len() < 300 {
+        assert!(Instant::now() < deadline, "lines are missing:\n{}", tollgate.process.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert_eq!(tollgate.stop(), 0, "{}", tollgate.process.said());
     let messages = moto.messages("tollgate/api", "here");
     assert_eq!(messages.len(), 300, "{}", tollgate.process.said());
