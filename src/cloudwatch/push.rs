@@ -21,7 +21,7 @@ use super::data::{Datum, Value, data, parcels};
 use super::emitted::Emitted;
 use crate::clock::{Clock, Tick};
 use crate::config::model::Model;
-use crate::telemetry::emf::catalog::Unit;
+use crate::telemetry::emf::catalog::{Metric, Unit};
 use crate::telemetry::totals::Totals;
 
 /// For the last interval, when the process ends.
@@ -34,8 +34,8 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 /// How often at most a failure is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads what was measured.
-pub type ReadTotals = Box<dyn Fn() -> Totals + Send>;
+/// Reads what was measured since the process began, and the metrics that the configuration in force makes of it.
+pub type Read = Box<dyn Fn() -> (Totals, Vec<Metric>) + Send>;
 
 /// The thread that pushes; dropping it sends what came since the last turn, within five seconds.
 pub struct Push {
@@ -52,8 +52,8 @@ struct Counts {
 }
 
 impl Push {
-    /// Begins; `None` if the configuration pushes nothing. What was measured until now counts as sent.
-    pub fn start(model: &Model, totals: ReadTotals) -> io::Result<Option<Push>> {
+    /// Begins; `None` if the configuration pushes nothing.
+    pub fn start(model: &Model, read: Read) -> io::Result<Option<Push>> {
         let (Some(interval), Some(emitted)) = (model.metrics.push, Emitted::of(model)) else {
             return Ok(None);
         };
@@ -62,8 +62,8 @@ impl Push {
         let (stop, stopped) = watch::channel(false);
         let mut pusher = Pusher {
             emitted,
-            previous: totals(),
-            totals,
+            previous: Totals::default(),
+            read,
             region,
             client: None,
             waiting: VecDeque::new(),
@@ -106,7 +106,7 @@ impl Drop for Push {
 struct Pusher {
     emitted: Emitted,
     previous: Totals,
-    totals: ReadTotals,
+    read: Read,
     region: Option<String>,
     client: Option<Client>,
     waiting: VecDeque<Vec<Datum>>,
@@ -159,7 +159,8 @@ impl Pusher {
 
     /// Puts what came since the last turn behind what waits.
     fn take(&mut self) {
-        let now = (self.totals)();
+        let (now, metrics) = (self.read)();
+        self.emitted.metrics = metrics;
         self.clock.reanchor();
         let unix_ms = self.clock.unix_nanos(self.clock.now()) / NANOS_PER_MILLI;
         self.waiting.extend(parcels(data(&self.previous, &now, unix_ms, &self.emitted)));

@@ -11,7 +11,7 @@ use super::origin::Origins;
 use super::print::print_model;
 
 /// Keys that are read at start only, and why.
-const AT_START: [(&str, &str); 22] = [
+const AT_START: [(&str, &str); 23] = [
     ("listen.address", LISTENERS),
     ("admin.address", LISTENERS),
     ("log.access", "the sink of records is opened at start"),
@@ -34,6 +34,7 @@ const AT_START: [(&str, &str); 22] = [
     ("metrics.buckets", SERIES),
     ("metrics.max_routes", SERIES),
     ("metrics.max_models", SERIES),
+    ("cloudwatch.region", "what speaks to AWS is begun at start"),
 ];
 
 const LISTENERS: &str = "listeners are opened at start";

@@ -31,6 +31,7 @@ use crate::cloudwatch::push::Push;
 use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
+use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
 use crate::upstream::connect::Destination;
 
@@ -178,9 +179,12 @@ impl Daemon {
         let alerts =
             alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         let push = {
-            let measurements = Arc::clone(&measurements);
-            Push::start(&current.get().model, Box::new(move || measurements.totals()))
-                .map_err(StartError::Threads)?
+            let (measurements, in_force) = (Arc::clone(&measurements), Arc::clone(&current));
+            let read = move || {
+                let from = &in_force.get().model.metrics.from_response;
+                (measurements.totals(), catalog::metrics(from))
+            };
+            Push::start(&current.get().model, Box::new(read)).map_err(StartError::Threads)?
         };
         for address in &bound.addresses {
             tracing::info!(%address, "listening");

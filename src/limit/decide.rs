@@ -67,13 +67,16 @@ pub struct Owed {
     pub cost: Cost,
 }
 
+/// Limits in shadow mode, each once.
+pub type Shadows<'a> = SmallVec<[&'a Limit; 2]>;
+
 /// A decision.
 #[derive(Debug)]
 pub struct Decision<'a> {
     /// Whether the request may pass.
     pub verdict: Verdict<'a>,
-    /// The limit in shadow mode that would have refused, the one that would free last.
-    pub shadow: Option<&'a Limit>,
+    /// The limits in shadow mode that would have refused, the one that would free last first.
+    pub shadows: Shadows<'a>,
 }
 
 /// Whether a request may pass.
@@ -102,7 +105,7 @@ pub fn decide<'a>(meets: &[Met<'a>], buckets: &Buckets, now: Now) -> Decision<'a
     if enforced().nth(1).is_some()
         && let Some((by, wait_nanos)) = refusal(enforced(), buckets, now)
     {
-        return Decision { verdict: Verdict::Refused { by, wait_nanos }, shadow: None };
+        return Decision { verdict: Verdict::Refused { by, wait_nanos }, shadows: Shadows::new() };
     }
     let mut debits: SmallVec<[(&Met<'a>, Debit); 8]> = SmallVec::new();
     let mut tightest: Option<(Met<'a>, Standing)> = None;
@@ -122,13 +125,13 @@ pub fn decide<'a>(meets: &[Met<'a>], buckets: &Buckets, now: Now) -> Decision<'a
                 let (by, wait_nanos) = refusal(others, buckets, now)
                     .filter(|(_, nanos)| *nanos > wait.nanos)
                     .unwrap_or((*met, wait.nanos));
-                return Decision { verdict: Verdict::Refused { by, wait_nanos }, shadow: None };
+                return Decision { verdict: Verdict::Refused { by, wait_nanos }, shadows: Shadows::new() };
             }
         }
     }
-    let shadow = debit_shadows(meets, buckets, now, &mut debits);
+    let shadows = debit_shadows(meets, buckets, now, &mut debits);
     let owed = debits.iter().filter_map(|(met, debit)| owed(met, debit)).collect();
-    Decision { verdict: Verdict::Admitted { tightest, owed }, shadow }
+    Decision { verdict: Verdict::Admitted { tightest, owed }, shadows }
 }
 
 /// Whether a request would be refused: by which meter, and the nanoseconds until it would pass. Changes nothing.
@@ -159,18 +162,25 @@ fn debit_shadows<'m, 'a>(
     buckets: &Buckets,
     now: Now,
     debits: &mut SmallVec<[(&'m Met<'a>, Debit); 8]>,
-) -> Option<&'a Limit> {
-    let mut last: Option<(&'a Limit, u64)> = None;
+) -> Shadows<'a> {
+    let (mut refusing, mut longest) = (Shadows::new(), 0);
     for met in meets.iter().filter(|met| !met.enforced) {
         match buckets.debit(met.meter, met.payer, now, met.cost) {
             Ok((debit, _)) => debits.push((met, debit)),
-            Err(wait) if last.is_none_or(|(_, nanos)| wait.nanos > nanos) => {
-                last = Some((met.limit, wait.nanos));
+            Err(wait) => {
+                let known = refusing.iter().position(|limit| std::ptr::eq(*limit, met.limit));
+                let at = known.unwrap_or_else(|| {
+                    refusing.push(met.limit);
+                    refusing.len() - 1
+                });
+                if wait.nanos > longest {
+                    longest = wait.nanos;
+                    refusing.swap(0, at);
+                }
             }
-            Err(_) => {}
         }
     }
-    last.map(|(limit, _)| limit)
+    refusing
 }
 
 /// Fewer requests like this one are left; with equally many, it takes longer until there are more.

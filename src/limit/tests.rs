@@ -438,10 +438,43 @@ fn shadow_and_off_refuse_nobody() {
         let met = met(&due, &buckets, "u");
         let decision = decide(&met, &buckets, at(0));
         assert!(matches!(decision.verdict, Verdict::Admitted { .. }));
-        assert_eq!(decision.shadow.map(|limit| &*limit.name), (round > 0).then_some("s"));
+        assert_eq!(decision.shadows.first().map(|limit| &*limit.name), (round > 0).then_some("s"));
     }
     let off = Limiting { mode: Mode::Off, ..Limiting::default() };
     assert!(meets(&due, &off, &payer("u", &HeaderMap::new()), None, &buckets).is_empty());
+}
+
+#[test]
+fn every_limit_in_shadow_mode_that_would_refuse_is_told_once_the_longest_wait_first() {
+    let bucket =
+        |count, period| Measure::Bucket(TokenBucket::new(Rate::new(count, period).unwrap(), 1).unwrap());
+    let shadow = |name, tag, measures: Vec<Measure>| {
+        let mut shadow = (*limit(name, tag, measures[0].clone())).clone();
+        shadow.mode = Mode::Shadow;
+        let meter = |(at, measure)| Meter { tag: tag + at as u16, ..Meter::new(name, measure) };
+        shadow.standard = measures.into_iter().enumerate().map(meter).collect();
+        Arc::new(shadow)
+    };
+    let due = due(
+        &[
+            shadow("minute", 1, vec![bucket(1, 60)]),
+            shadow("day", 2, vec![bucket(1, 3_600), bucket(1, 86_400)]),
+            shadow("hour", 4, vec![bucket(1, 3_600)]),
+        ],
+        1,
+    );
+    let buckets = Buckets::new(Seed([1, 2]), 1000);
+    let told = |now| {
+        let met = met(&due, &buckets, "u");
+        let shadows = decide(&met, &buckets, at(now)).shadows;
+        shadows.iter().map(|limit| limit.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(0), [""; 0]);
+    let mut all = told(1);
+    assert_eq!(all[0], "day");
+    all.sort();
+    assert_eq!(all, ["day", "hour", "minute"]);
+    assert_eq!(told(3_000 * SECOND)[0], "day");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Can it pay: every limit of the route is debited, or none; and what is owed until the answer is there.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::HeaderMap;
+use smallvec::SmallVec;
 
 use crate::limit::buckets::Buckets;
 use crate::limit::decide::{Decision, Owed, Verdict, decide, meets};
@@ -26,8 +28,8 @@ pub struct Account {
     pub told: Option<Told>,
     /// The limit that refused.
     pub refusing: Option<Refusing>,
-    /// The limit in shadow mode that would have.
-    pub shadow: Option<Refusing>,
+    /// The limits in shadow mode that would have, the one that would free last first.
+    pub shadows: SmallVec<[Arc<str>; 2]>,
     /// Tokens it paid, to the dearest of its limits.
     pub paid: u64,
     /// To be given back or settled.
@@ -51,8 +53,8 @@ pub fn admit(exchange: &mut Exchange, conn: &Connection) -> Result<(), LocalRepl
         let mut meets = meets(due, &limits.limiting, &payer, caller.tier.as_deref(), &snapshot.buckets);
         let user = caller.user.as_ref().map(User::as_bytes);
         conn.worker.interventions.leave_out_lifted(&mut meets, user, exchange.client, exchange.opened);
-        let Decision { verdict, shadow } = decide(&meets, &snapshot.buckets, now);
-        exchange.account.shadow = shadow.map(Refusing::by_limit);
+        let Decision { verdict, shadows } = decide(&meets, &snapshot.buckets, now);
+        exchange.account.shadows = shadows.iter().map(|limit| Arc::clone(&limit.name)).collect();
         match verdict {
             Verdict::Admitted { tightest, owed } => {
                 exchange.account.paid =

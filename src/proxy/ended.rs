@@ -57,7 +57,7 @@ impl Exchange {
             status: self.ended_status(),
             outcome: self.outcome(),
             throttled: self.account.refusing.is_some(),
-            shadow_throttled: self.account.shadow.is_some(),
+            shadow_throttled: !self.account.shadows.is_empty(),
             bytes_in: self.bytes_in.unwrap_or(conn.wire.message_in()) + self.tunneled.0,
             bytes_out: conn.wire.written() - self.written_before + self.tunneled.1,
             duration_nanos: now.nanos_since(self.opened),
@@ -81,7 +81,7 @@ impl Exchange {
         if let Some(limit) = self.account.refusing.as_ref().and_then(|by| of.limit(&by.limit)) {
             limit.refused.add(1);
         }
-        if let Some(limit) = self.account.shadow.as_ref().and_then(|by| of.limit(&by.limit)) {
+        for limit in self.account.shadows.iter().filter_map(|name| of.limit(name)) {
             limit.shadow_refused.add(1);
         }
         // Whoever reads it holds it for a moment; nobody waits for that.
@@ -138,7 +138,7 @@ impl Exchange {
             tier: self.caller.tier.as_deref(),
             route: self.route_name(),
             limit: self.account.refusing.as_ref().map(|refusing| &*refusing.limit),
-            shadow_limit: self.account.shadow.as_ref().map(|refusing| &*refusing.limit),
+            shadow_limit: self.account.shadows.first().map(|limit| &**limit),
             status: ended.status,
             outcome: ended.outcome,
             bytes_in: ended.bytes_in,

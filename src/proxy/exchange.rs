@@ -80,23 +80,17 @@ pub struct Exchange {
 pub struct Refusing {
     /// Its name.
     pub limit: Arc<str>,
-    policy: Option<HeaderValue>,
+    policy: HeaderValue,
 }
 
 impl Refusing {
     /// By one of its meters.
     pub fn by_meter(limit: &Limit, meter: &Meter) -> Refusing {
-        Refusing { limit: Arc::clone(&limit.name), policy: Some(meter.policy.clone()) }
-    }
-
-    /// As a whole.
-    pub fn by_limit(limit: &Limit) -> Refusing {
-        Refusing { limit: Arc::clone(&limit.name), policy: None }
+        Refusing { limit: Arc::clone(&limit.name), policy: meter.policy.clone() }
     }
 
     fn violated(&self) -> Violated<'_> {
-        let policy = self.policy.as_ref().map(Meter::name_of_policy);
-        Violated { limit: &self.limit, policy: policy.unwrap_or(&self.limit) }
+        Violated { limit: &self.limit, policy: Meter::name_of_policy(&self.policy) }
     }
 }
 

@@ -173,6 +173,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::histogram::Histogram;
     use crate::telemetry::record::Outcome;
     use crate::telemetry::series::{Ended, Told};
 
@@ -209,6 +210,37 @@ mod tests {
     }
 
     #[test]
+    fn reloads_with_ever_new_names_leave_a_bounded_number_of_series_and_every_sum() {
+        let measurements = Measurements::new(&Metrics { max_routes: 20, ..Metrics::default() });
+        let worker = measurements.worker();
+        let told = Told { timings: [(0, 5)].into_iter().collect(), ..Told::default() };
+        let (reloads, mut requests) = (10_000, 0);
+        for number in 0..reloads {
+            let (route, limit) = (worker.route(&format!("r{number}")), worker.limit(&format!("l{number}")));
+            let timings = [route.timing(&format!("t{number}"))];
+            let kept = worker.route("kept").timing(&format!("t{number}"));
+            // Most names come and go without a request.
+            if number % 5 == 0 {
+                route.count(&ended(&told), &timings);
+                worker.route("kept").count(&ended(&told), &[kept]);
+                limit.refused.add(1);
+                requests += 1;
+            }
+        }
+        let totals = measurements.totals();
+        assert_eq!((totals.routes.len(), totals.limits.len()), (21, 1_001));
+        assert_eq!(totals.routes["kept"].timings.len(), 101);
+        assert_eq!(
+            totals.routes.keys().filter(|name| name.starts_with('r')).count(),
+            19,
+            "what counts has a name"
+        );
+        assert_eq!(totals.all_routes().count(), 2 * requests);
+        assert_eq!(totals.all_routes().timings.values().map(Histogram::count).sum::<u64>(), 2 * requests);
+        assert_eq!(totals.limits.values().map(|limit| limit.refused).sum::<u64>(), requests);
+    }
+
+    #[test]
     fn names_that_are_no_labels_are_other() {
         assert_eq!(label(b" gpt-4o "), "gpt-4o");
         assert_eq!(label(b""), "");
@@ -225,7 +257,7 @@ mod tests {
         for _ in 0..2 {
             let worker = measurements.worker();
             worker.route("a").count(&ended(&told), &[]);
-            worker.limit(&"l".into()).refused.add(2);
+            worker.limit("l").refused.add(2);
             worker.in_flight.add(1);
         }
         let totals = measurements.totals();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::Method;
 
@@ -18,6 +18,10 @@ use super::totals::{CLASSES, LimitTotals, METHODS, NO_ROUTE, OTHER, RouteTotals}
 
 /// Kinds of outcomes a route can have counted; there are fewer.
 const MOST_OUTCOMES: usize = 40;
+/// Limits that have series of their own, over all reloads.
+const MOST_LIMITS: usize = 1_000;
+/// Entries of `Server-Timing` that have series of their own at a route, over all reloads.
+const MOST_TIMINGS: usize = 100;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -42,6 +46,41 @@ impl Counter {
     /// What was counted.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Series of which each has a name, in bounded number however often a reload brings new names.
+#[derive(Debug)]
+struct Named<T> {
+    series: Mutex<BTreeMap<Arc<str>, Arc<T>>>,
+    /// So many have a name of their own.
+    most: usize,
+}
+
+impl<T> Named<T> {
+    fn new(most: usize) -> Named<T> {
+        Named { series: Mutex::default(), most }
+    }
+
+    /// The series of a name; the shared one if there are too many. What was counted stays, so that no sum ever
+    /// becomes less; what no configuration has and nothing was counted in makes room.
+    fn get(&self, name: &str, new: impl FnOnce(Arc<str>) -> T, is_unused: impl Fn(&T) -> bool) -> Arc<T> {
+        let mut all = self.lock();
+        let is_own = |name: &str| !matches!(name, NO_ROUTE | OTHER);
+        let is_full =
+            |all: &BTreeMap<Arc<str>, Arc<T>>| all.keys().filter(|name| is_own(name)).count() >= self.most;
+        let name = if !is_own(name) || all.contains_key(name) || !is_full(&all) {
+            name
+        } else {
+            all.retain(|_, series| Arc::strong_count(series) > 1 || !is_unused(series));
+            if is_full(&all) { OTHER } else { name }
+        };
+        let name: Arc<str> = name.into();
+        Arc::clone(all.entry(Arc::clone(&name)).or_insert_with(|| Arc::new(new(name))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<T>>> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,6 +109,10 @@ impl Distribution {
             buckets[BUCKETS + bound].add(1);
         }
         self.sum_nanos.add(nanos);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buckets.get().is_none()
     }
 
     fn read(&self) -> Histogram {
@@ -133,7 +176,7 @@ pub struct RouteSeries {
     cache_hits: Counter,
     cache_misses: Counter,
     analysis: Distribution,
-    timings: Mutex<BTreeMap<Arc<str>, Arc<Distribution>>>,
+    timings: Named<Distribution>,
     llm_tokens: Counter,
 }
 
@@ -153,16 +196,14 @@ impl RouteSeries {
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             analysis: Distribution::new(bounds),
-            timings: Mutex::default(),
+            timings: Named::new(MOST_TIMINGS),
             llm_tokens: Counter::default(),
         }
     }
 
-    /// The distribution of an entry of `Server-Timing`.
-    pub fn timing(&self, entry: &Arc<str>) -> Arc<Distribution> {
-        let mut timings = self.timings.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Distribution::new(&self.duration.bounds));
-        Arc::clone(timings.entry(Arc::clone(entry)).or_insert_with(new))
+    /// The distribution of an entry of `Server-Timing`, the shared one if there are too many.
+    pub fn timing(&self, entry: &str) -> Arc<Distribution> {
+        self.timings.get(entry, |_| Distribution::new(&self.duration.bounds), Distribution::is_empty)
     }
 
     /// Counts an exchange; `timings` are the distributions of the entries by their index.
@@ -216,9 +257,14 @@ impl RouteSeries {
         }
     }
 
+    /// The first thing that an exchange counts in.
+    fn is_unused(&self) -> bool {
+        self.requests.iter().flatten().all(|count| count.get() == 0)
+    }
+
     /// What was counted.
     pub fn totals(&self) -> RouteTotals {
-        let timings = self.timings.lock().unwrap_or_else(PoisonError::into_inner);
+        let timings = self.timings.lock().clone();
         RouteTotals {
             requests: self.requests.each_ref().map(|classes| classes.each_ref().map(Counter::get)),
             outcomes: self
@@ -255,6 +301,10 @@ pub struct LimitSeries {
 }
 
 impl LimitSeries {
+    fn is_unused(&self) -> bool {
+        self.totals() == LimitTotals::default()
+    }
+
     fn totals(&self) -> LimitTotals {
         LimitTotals { refused: self.refused.get(), shadow_refused: self.shadow_refused.get() }
     }
@@ -264,10 +314,9 @@ impl LimitSeries {
 #[derive(Debug)]
 pub struct WorkerSeries {
     bounds: Arc<[u64]>,
-    max_routes: usize,
     beat: AtomicU64,
-    routes: Mutex<BTreeMap<Arc<str>, Arc<RouteSeries>>>,
-    limits: Mutex<BTreeMap<Arc<str>, Arc<LimitSeries>>>,
+    routes: Named<RouteSeries>,
+    limits: Named<LimitSeries>,
     /// Connections that were accepted.
     pub connections: Counter,
     /// Exchanges that have begun and not ended.
@@ -297,10 +346,9 @@ impl WorkerSeries {
     pub fn new(bounds: Arc<[u64]>, max_routes: usize) -> WorkerSeries {
         WorkerSeries {
             bounds,
-            max_routes,
             beat: AtomicU64::new(0),
-            routes: Mutex::default(),
-            limits: Mutex::default(),
+            routes: Named::new(max_routes),
+            limits: Named::new(MOST_LIMITS),
             connections: Counter::default(),
             in_flight: Counter::default(),
             tunnels: Counter::default(),
@@ -317,20 +365,12 @@ impl WorkerSeries {
 
     /// The series of a route, the shared one if there are too many.
     pub fn route(&self, name: &str) -> Arc<RouteSeries> {
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_own = routes.contains_key(name)
-            || matches!(name, NO_ROUTE | OTHER)
-            || routes.keys().filter(|name| !matches!(&***name, NO_ROUTE | OTHER)).count() < self.max_routes;
-        let name: Arc<str> = if has_own { name.into() } else { OTHER.into() };
-        let series =
-            routes.entry(Arc::clone(&name)).or_insert_with(|| Arc::new(RouteSeries::new(name, &self.bounds)));
-        Arc::clone(series)
+        self.routes.get(name, |name| RouteSeries::new(name, &self.bounds), RouteSeries::is_unused)
     }
 
-    /// The series of a limit.
-    pub fn limit(&self, name: &Arc<str>) -> Arc<LimitSeries> {
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(limits.entry(Arc::clone(name)).or_default())
+    /// The series of a limit, the shared one if there are too many.
+    pub fn limit(&self, name: &str) -> Arc<LimitSeries> {
+        self.limits.get(name, |_| LimitSeries::default(), LimitSeries::is_unused)
     }
 
     /// The worker lives.
@@ -344,11 +384,10 @@ impl WorkerSeries {
     }
 
     pub(super) fn read_routes(&self) -> Vec<Arc<RouteSeries>> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.routes.lock().values().cloned().collect()
     }
 
     pub(super) fn read_limits(&self) -> Vec<(Arc<str>, LimitTotals)> {
-        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.iter().map(|(name, series)| (Arc::clone(name), series.totals())).collect()
+        self.limits.lock().iter().map(|(name, series)| (Arc::clone(name), series.totals())).collect()
     }
 }

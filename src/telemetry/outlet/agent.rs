@@ -61,10 +61,14 @@ impl TcpAgent {
 
     /// Sends as much as it can on one connection, and tells how many bytes the kernel took.
     fn send(&mut self, bytes: &[u8], give_up: &dyn Fn() -> bool) -> (usize, io::Result<()>) {
-        if self.stream.is_none()
-            && let Err(error) = self.connect()
-        {
-            return (0, Err(error));
+        if self.stream.is_none() {
+            // Whoever is in a hurry has many buffers, and each would wait for an agent that does not answer.
+            if give_up() {
+                return (0, Err(io::ErrorKind::TimedOut.into()));
+            }
+            if let Err(error) = self.connect() {
+                return (0, Err(error));
+            }
         }
         let Some(stream) = &mut self.stream else { return (0, Ok(())) };
         if is_closed(stream) {
@@ -150,6 +154,12 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     !open || blocking.is_err()
 }
 
+/// Nobody takes datagrams there.
+fn is_of_the_address(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
@@ -158,22 +168,26 @@ fn addresses(address: &HostPort) -> io::Result<impl Iterator<Item = SocketAddr>>
     (address.host.as_str(), address.port).to_socket_addrs()
 }
 
-/// The agent over UDP: a datagram a line. Whether one arrives nobody knows.
+/// The agent over UDP: a datagram a line. Whether one arrives nobody knows; where nobody takes them, the next are sent
+/// to the next address of its name, which may have another one by now.
 #[derive(Debug)]
 pub struct UdpAgent {
     address: HostPort,
     socket: Option<UdpSocket>,
+    /// Which of the addresses, counted round and round.
+    turn: usize,
 }
 
 impl UdpAgent {
     /// Opens its socket with the first line.
     pub fn new(address: HostPort) -> UdpAgent {
-        UdpAgent { address, socket: None }
+        UdpAgent { address, socket: None, turn: 0 }
     }
 
     fn socket(&mut self) -> io::Result<&UdpSocket> {
         if self.socket.is_none() {
-            let address = addresses(&self.address)?.next();
+            let all: Vec<SocketAddr> = addresses(&self.address)?.collect();
+            let address = self.turn.checked_rem(all.len()).and_then(|at| all.get(at).copied());
             let address = address.ok_or(io::Error::from(io::ErrorKind::AddrNotAvailable))?;
             let any: SocketAddr = match address {
                 SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
@@ -190,13 +204,69 @@ impl UdpAgent {
 impl Outlet for UdpAgent {
     fn put(&mut self, lines: &[u8], _: &dyn Fn() -> bool) -> Result<(), Lost> {
         let mut lost: Option<Lost> = None;
+        let mut elsewhere = false;
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let sent = self.socket().and_then(|socket| socket.send(line));
             if let Err(error) = sent {
                 let before = lost.map_or(0, |lost| lost.lines);
+                elsewhere |= is_of_the_address(&error);
                 lost = Some(Lost { lines: before + 1, error });
             }
         }
+        if elsewhere {
+            self.socket = None;
+            self.turn = self.turn.wrapping_add(1);
+        }
         lost.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn at(address: SocketAddr) -> HostPort {
+        HostPort { host: address.ip().to_string(), port: address.port() }
+    }
+
+    #[test]
+    fn whoever_gives_up_does_not_connect_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut agent = TcpAgent::new(at(listener.local_addr().unwrap()));
+        let lost = agent.put(b"a\nb\n", &|| true).unwrap_err();
+        assert_eq!(lost.lines, 2);
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        agent.put(b"a\nb\n", &|| false).unwrap();
+        assert!(listener.accept().is_ok());
+    }
+
+    #[test]
+    fn datagrams_that_nobody_takes_are_sent_elsewhere_next_time() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        drop(taken);
+        let mut agent = UdpAgent::new(at(address));
+        let lost = agent.put(b"a\nb\n", &|| false).unwrap_err();
+        assert_eq!((lost.lines, lost.error.kind()), (1, io::ErrorKind::ConnectionRefused));
+        assert!(agent.socket.is_none(), "its name is looked up again");
+        let taken = UdpSocket::bind(address).unwrap();
+        taken.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        agent.put(b"c\n", &|| false).unwrap();
+        let mut datagram = [0; 9];
+        assert_eq!(taken.recv(&mut datagram).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_for_a_datagram_is_lost_alone_and_changes_no_address() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut agent = UdpAgent::new(at(taken.local_addr().unwrap()));
+        let lines = [&vec![b'a'; 70_000][..], b"\nb\n"].concat();
+        assert_eq!(agent.put(&lines, &|| false).unwrap_err().lines, 1);
+        assert!(agent.socket.is_some());
+        let mut datagram = [0; 9];
+        assert_eq!(taken.recv(&mut datagram).unwrap(), 2);
     }
 }

@@ -73,6 +73,23 @@ fn what_is_pushed_adds_up_to_the_requests() {
 }
 
 #[test]
+fn what_a_reload_adds_is_pushed_too() {
+    let moto = Moto::start();
+    let app = Origin::start(|mut peer: Peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nServer-Timing: db;dur=7\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let mut tollgate = start(&app, moto.address());
+    let added = "[metrics.from_response]\nserver_timing = [\"db\"]\n";
+    tollgate.reload(&format!("{}\n{added}", tollgate.config_text()));
+    tollgate.client().get("/fine");
+    assert_eq!(tollgate.stop(), 0, "{}", tollgate.process.said());
+    let service = ("Service", "tollgate");
+    assert_eq!(moto.sum("Tollgate", "ServerTiming.db", &[service], "SampleCount"), 1.0);
+}
+
+#[test]
 fn a_missing_right_is_told_and_the_end_is_not_held_up() {
     let (endpoint, app) = (refusing(), app());
     let mut tollgate = start(&app, endpoint.address());
