@@ -1,6 +1,7 @@
 //! The sinks of the process: records, and EMF lines.
 
 use std::io;
+use std::time::Duration;
 
 use crate::cloudwatch::logs::LogsOutlet;
 use crate::config::model::emf::{Emf, EmfSink};
@@ -14,7 +15,9 @@ use crate::telemetry::sink::{Dropped, Lines, Sink};
 use super::StartError;
 
 /// How long the end of the process waits for a sink that stalls.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same for one that has to ask far away, and may have to introduce itself first.
+const PATIENCE_WITH_AWS: Duration = Duration::from_secs(6);
 
 /// Those that the configuration asks for.
 #[derive(Debug)]
@@ -61,9 +64,12 @@ impl Sinks {
 
     /// Writes what is left. When nobody has an end anymore.
     pub(super) fn close(self) {
-        let sinks = [self.records, self.emf.map(|(_, sink)| sink)];
-        for sink in sinks.into_iter().flatten() {
+        if let Some(sink) = self.records {
             sink.close(PATIENCE);
+        }
+        if let Some((emf, sink)) = self.emf {
+            let is_far = matches!(emf.sink, EmfSink::Logs { .. });
+            sink.close(if is_far { PATIENCE_WITH_AWS } else { PATIENCE });
         }
     }
 }
