@@ -4,8 +4,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
@@ -17,12 +15,7 @@ use crate::telemetry::measurements::Measurements;
 use crate::telemetry::sink::Lines;
 use crate::telemetry::totals::Totals;
 
-/// The thread; it tells the last interval when this is dropped.
-#[derive(Debug)]
-pub(super) struct Intervals {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+use super::background::Background;
 
 struct Teller {
     emf: Emf,
@@ -35,48 +28,36 @@ struct Teller {
     invalid: u64,
 }
 
-impl Intervals {
-    /// Begins, if lines are for intervals.
-    pub(super) fn start(
-        emf: Option<&Emf>,
-        lines: Option<Lines>,
-        measurements: &Arc<Measurements>,
-        current: &Arc<Current>,
-        clock: Clock,
-    ) -> io::Result<Option<Intervals>> {
-        let (Some(emf), Some(lines)) = (emf, lines) else { return Ok(None) };
-        let EmfPer::Interval(every) = emf.per else { return Ok(None) };
-        let told_at = clock.now();
-        let mut teller = Teller {
-            emf: emf.clone(),
-            measurements: Arc::clone(measurements),
-            current: Arc::clone(current),
-            lines,
-            clock,
-            told: Totals::default(),
-            told_at,
-            invalid: 0,
-        };
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("intervals".to_owned()).spawn(move || {
-            let mut next = told_at + every;
-            while stopped.recv_timeout(teller.until(next)) == Err(RecvTimeoutError::Timeout) {
-                teller.tell();
-                next = (next + every).max(teller.clock.recent());
-            }
+/// Starts the thread, if lines are for intervals.
+pub(super) fn start(
+    emf: Option<&Emf>,
+    lines: Option<Lines>,
+    measurements: &Arc<Measurements>,
+    current: &Arc<Current>,
+    clock: Clock,
+) -> io::Result<Option<Background>> {
+    let (Some(emf), Some(lines)) = (emf, lines) else { return Ok(None) };
+    let EmfPer::Interval(every) = emf.per else { return Ok(None) };
+    let told_at = clock.now();
+    let mut teller = Teller {
+        emf: emf.clone(),
+        measurements: Arc::clone(measurements),
+        current: Arc::clone(current),
+        lines,
+        clock,
+        told: Totals::default(),
+        told_at,
+        invalid: 0,
+    };
+    let background = Background::start("intervals", move |owner| {
+        let mut next = told_at + every;
+        while owner.waits(teller.until(next)) {
             teller.tell();
-        })?;
-        Ok(Some(Intervals { stop: Some(stop), thread: Some(thread) }))
-    }
-}
-
-impl Drop for Intervals {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            next = (next + every).max(teller.clock.recent());
         }
-    }
+        teller.tell();
+    })?;
+    Ok(Some(background))
 }
 
 impl Teller {

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
 use crate::limit::buckets::Buckets;
 use crate::limit::key::Seed;
 use crate::limit::state::Now;
+
+use super::background::Background;
 
 /// How often what is as good as new gives its memory back.
 const TEND_EVERY: Duration = Duration::from_secs(10);
@@ -27,37 +27,17 @@ pub(super) fn fresh_seed() -> Result<Seed, getrandom::Error> {
     Ok(Seed([getrandom::u64()?, getrandom::u64()?]))
 }
 
-/// The thread that looks after the states; it ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Tending {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Tending {
-    /// Begins.
-    pub(super) fn start(buckets: Arc<Buckets>, max_keys: usize, clock: Clock) -> io::Result<Tending> {
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("limits".to_owned()).spawn(move || {
-            let mut eviction = Eviction::default();
-            while stopped.recv_timeout(TEND_EVERY) == Err(RecvTimeoutError::Timeout) {
-                clock.reanchor();
-                let now = now(&clock);
-                buckets.tend(now);
-                eviction.tell(buckets.forced_evictions(), max_keys, now.tick);
-            }
-        })?;
-        Ok(Tending { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Tending {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+/// Starts the thread that looks after the states.
+pub(super) fn tend(buckets: Arc<Buckets>, max_keys: usize, clock: Clock) -> io::Result<Background> {
+    Background::start("limits", move |owner| {
+        let mut eviction = Eviction::default();
+        while owner.waits(TEND_EVERY) {
+            clock.reanchor();
+            let now = now(&clock);
+            buckets.tend(now);
+            eviction.tell(buckets.forced_evictions(), max_keys, now.tick);
         }
-    }
+    })
 }
 
 /// What was told of states that had to go.

@@ -3,6 +3,7 @@
 //! Everything that can fail is tried before the first worker starts: a process that says `ready` serves.
 
 mod alerting;
+mod background;
 mod bind;
 mod error;
 mod intervals;
@@ -35,14 +36,12 @@ use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
 use crate::upstream::connect::Destination;
 
+use self::background::Background;
 use self::bind::{AllBound, Bound, UnixName};
 pub use self::error::StartError;
-use self::intervals::Intervals;
-use self::limits::Tending;
 pub use self::reload::{Load, Reloaded};
 use self::signals::{Asked, Signals};
 use self::sinks::Sinks;
-use self::snapshots::Snapshots;
 use self::worker_thread::{Phase, WorkerThread};
 
 /// Runs until a signal ends it; `warnings` are told among the first events, `load` reads the configuration again
@@ -101,12 +100,12 @@ pub struct Daemon {
     phase: watch::Sender<Phase>,
     threads: Vec<WorkerThread>,
     sinks: Sinks,
-    intervals: Option<Intervals>,
+    intervals: Option<Background>,
     alerts: Alerts,
     push: Option<Push>,
     names: Vec<UnixName>,
-    tending: Tending,
-    snapshots: Option<Snapshots>,
+    tending: Background,
+    snapshots: Option<Background>,
     current: Arc<Current>,
     seats: Arc<Seats>,
     clock: RefCell<Clock>,
@@ -167,13 +166,13 @@ impl Daemon {
             );
             threads.push(thread.map_err(StartError::Threads)?);
         }
-        let tending = Tending::start(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
-        let snapshots = Snapshots::start(&store, Arc::clone(&shared.current), clock.sibling())
+        let tending = limits::tend(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
+        let snapshots = snapshots::keep(&store, Arc::clone(&shared.current), clock.sibling())
             .map_err(StartError::Threads)?;
         let Shared { current, seats, measurements, .. } = shared;
         let emf = current.get().model.emf.clone();
         let intervals =
-            Intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
+            intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
         let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
         let alerts =

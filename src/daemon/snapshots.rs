@@ -5,8 +5,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -19,6 +17,7 @@ use crate::limit::state::Now;
 use crate::proxy::current::Current;
 use crate::store::file::{self, Found};
 
+use super::background::Background;
 use super::limits;
 
 /// The states of the last process, as far as these limits carry them over; or none.
@@ -55,39 +54,20 @@ fn read(path: &Path, max_keys: usize, now: Now) -> Option<(Buckets, Limits)> {
     }
 }
 
-/// The thread that writes; it writes once more when this is dropped.
-#[derive(Debug)]
-pub(super) struct Snapshots {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Snapshots {
-    /// Begins, if there is a file to write.
-    pub(super) fn start(store: &Store, current: Arc<Current>, clock: Clock) -> io::Result<Option<Snapshots>> {
-        let Some(path) = store.snapshot.clone() else { return Ok(None) };
-        let interval = store.interval;
-        let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
-            let mut writer = Writer { path, current, clock, failures: 0 };
-            // At once: who cannot write is to know it at start.
+/// Starts the thread that writes what was spent, and once more when its owner is gone; if there is a file to write.
+pub(super) fn keep(store: &Store, current: Arc<Current>, clock: Clock) -> io::Result<Option<Background>> {
+    let Some(path) = store.snapshot.clone() else { return Ok(None) };
+    let interval = store.interval;
+    let background = Background::start("snapshot", move |owner| {
+        let mut writer = Writer { path, current, clock, failures: 0 };
+        // At once: who cannot write is to know it at start.
+        writer.write();
+        while owner.waits(interval) {
             writer.write();
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                writer.write();
-            }
-            writer.write();
-        })?;
-        Ok(Some(Snapshots { stop: Some(stop), thread: Some(thread) }))
-    }
-}
-
-impl Drop for Snapshots {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
-    }
+        writer.write();
+    })?;
+    Ok(Some(background))
 }
 
 struct Writer {
