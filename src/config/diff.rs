@@ -166,6 +166,11 @@ mod tests {
             changes(&model(""), &model("[listen]\naddress = \"127.0.0.1:1\"\nmax_uri = \"1KiB\"\n"));
         let reasons: Vec<bool> = changed.iter().map(|change| change.needs_restart().is_some()).collect();
         assert_eq!(reasons, [true, false]);
+        let changed =
+            changes(&model(""), &model("[cloudwatch]\nregion = \"eu-west-1\"\nmetric_budget = 7\n"));
+        let reasons: Vec<_> = changed.iter().map(|change| (&*change.key, change.needs_restart())).collect();
+        assert_eq!(reasons[0], ("cloudwatch.metric_budget", None));
+        assert!(matches!(reasons[1], ("cloudwatch.region", Some(_))), "{reasons:?}");
     }
 
     #[test]

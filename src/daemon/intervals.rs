@@ -53,11 +53,18 @@ pub(super) fn start(
         let mut next = told_at + every;
         while owner.waits(teller.until(next)) {
             teller.tell();
-            next = (next + every).max(teller.clock.recent());
+            next = after(next, every, teller.clock.now());
         }
         teller.tell();
     })?;
     Ok(Some(background))
+}
+
+/// When the next interval ends. Intervals that nobody was awake for are left out: what they had is in the one just
+/// told.
+fn after(last: Tick, every: Duration, now: Tick) -> Tick {
+    let next = last + every;
+    if now < next { next } else { now + every }
 }
 
 impl Teller {
@@ -100,5 +107,17 @@ impl Teller {
             return;
         }
         self.lines.push(|out| out.extend_from_slice(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_keep_their_pace_and_none_is_empty_after_a_pause() {
+        let (every, second) = (Duration::from_secs(10), 1_000_000_000);
+        assert_eq!(after(Tick(10 * second), every, Tick(11 * second)), Tick(20 * second), "late by a second");
+        assert_eq!(after(Tick(10 * second), every, Tick(95 * second)), Tick(105 * second));
     }
 }
