@@ -4,9 +4,10 @@
 //! length, so that no two callers can be made to look like one, and the seed is secret, so that nobody can look
 //! for two that collide.
 
-use std::hash::Hasher;
+use std::hash::{BuildHasher as _, Hasher};
 use std::net::IpAddr;
 
+use foldhash::fast::FixedState;
 use http::HeaderMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -112,14 +113,19 @@ impl Seed {
         KeyId(hasher.finish128().as_bytes())
     }
 
-    /// A hash of a caller's name, for tables in memory.
+    /// A hash of a caller's name, for tables in memory in which a collision costs nobody anything.
     pub fn name_hash(&self, user: Option<&[u8]>, address: Option<IpAddr>) -> u64 {
-        let mut parts = Parts { hasher: SipHasher13::new_with_keys(self.0[0], self.0[1]), any: false };
-        match user {
-            Some(user) => parts.write(b'u', user),
-            None => parts.address(address, 128),
-        };
-        parts.hasher.finish()
+        let mut hasher = FixedState::with_seed(self.0[0]).build_hasher();
+        match (user, address) {
+            (Some(user), _) => {
+                hasher.write_u8(b'u');
+                hasher.write(user);
+            }
+            (None, Some(IpAddr::V4(v4))) => hasher.write_u32(v4.to_bits()),
+            (None, Some(IpAddr::V6(v6))) => hasher.write_u128(v6.to_bits()),
+            (None, None) => hasher.write_u8(b'x'),
+        }
+        hasher.finish()
     }
 
     /// A short name for a secret, for records: 48 bits, of no use to find the secret.
