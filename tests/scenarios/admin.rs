@@ -300,6 +300,24 @@ fn a_lifted_limit_is_not_counted_until_the_lift_ends() {
 }
 
 #[test]
+fn the_log_tells_a_user_from_an_address_and_from_everybody() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    assert_eq!(operator.post("/limits/few/lift", r#"{"user":"everybody","seconds":60}"#).status, 200);
+    assert_eq!(operator.post("/block", r#"{"user":"127.0.0.1","seconds":60}"#).status, 200);
+    assert_eq!(operator.post("/limits/few/reset", "{}").status, 200);
+    for (message, whose, caller) in [
+        ("limit lifted", "user", "everybody"),
+        ("caller blocked", "user", "127.0.0.1"),
+        ("limit reset", "everybody", "everybody"),
+    ] {
+        let event = tollgate.wait_for_event(message);
+        assert_eq!((&event["whose"], &event["caller"]), (&json!(whose), &json!(caller)), "{message}");
+    }
+}
+
+#[test]
 fn a_blocked_caller_is_refused_until_the_block_ends() {
     let origin = echoing();
     let tollgate = limited(&origin);
