@@ -71,7 +71,7 @@ pub(super) fn reset(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
             return Err(Failure::new(StatusCode::CONFLICT, "not_counted_by", message));
         }
     };
-    tracing::info!(peer = %asked.peer, limit = &*limit.name, caller = caller_of(&whom), dropped, "limit reset");
+    tracing::info!(peer = %asked.peer, limit = &*limit.name, whose = kind_of(&whom), caller = caller_of(&whom), dropped, "limit reset");
     Ok(json(StatusCode::OK, &Reset { limit: limit.name.to_string(), dropped }))
 }
 
@@ -84,7 +84,7 @@ pub(super) fn lift(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
     let now = asked.control.now().tick;
     let until = now + Duration::from_secs(seconds);
     asked.control.shared.interventions.lift(&limit.name, whom.clone(), now, until).map_err(full)?;
-    tracing::info!(peer = %asked.peer, limit = &*limit.name, caller = caller_of(&whom), seconds, "limit lifted");
+    tracing::info!(peer = %asked.peer, limit = &*limit.name, whose = kind_of(&whom), caller = caller_of(&whom), seconds, "limit lifted");
     let until_ms = Some(asked.control.unix_ms(until));
     Ok(json(StatusCode::OK, &Changed { limit: Some(limit.name.to_string()), until_ms }))
 }
@@ -96,7 +96,7 @@ pub(super) fn end_lift(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
     if !asked.control.shared.interventions.end_lift(asked.name, &whom, now) {
         return Err(nothing("This limit is not lifted for that caller."));
     }
-    tracing::info!(peer = %asked.peer, limit = asked.name, caller = caller_of(&whom), "lift ended");
+    tracing::info!(peer = %asked.peer, limit = asked.name, whose = kind_of(&whom), caller = caller_of(&whom), "lift ended");
     Ok(json(StatusCode::OK, &Changed { limit: Some(asked.name.to_owned()), until_ms: None }))
 }
 
@@ -107,7 +107,7 @@ pub(super) fn block(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
     let now = asked.control.now().tick;
     let until = now + Duration::from_secs(seconds);
     asked.control.shared.interventions.block(whom.clone(), now, until).map_err(full)?;
-    tracing::info!(peer = %asked.peer, caller = caller_of(&whom), seconds, "caller blocked");
+    tracing::info!(peer = %asked.peer, whose = kind_of(&whom), caller = caller_of(&whom), seconds, "caller blocked");
     Ok(json(StatusCode::OK, &Changed { limit: None, until_ms: Some(asked.control.unix_ms(until)) }))
 }
 
@@ -117,7 +117,7 @@ pub(super) fn end_block(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
     if !asked.control.shared.interventions.end_block(&whom, now) {
         return Err(nothing("This caller is not blocked."));
     }
-    tracing::info!(peer = %asked.peer, caller = caller_of(&whom), "block ended");
+    tracing::info!(peer = %asked.peer, whose = kind_of(&whom), caller = caller_of(&whom), "block ended");
     Ok(json(StatusCode::OK, &Changed { limit: None, until_ms: None }))
 }
 
@@ -180,6 +180,15 @@ fn known(whom: &Whom) -> Option<Known<'_>> {
         Whom::Everybody => None,
         Whom::User(user) => Some(Known::User(user.as_bytes())),
         Whom::Address(address) => Some(Known::Address(*address)),
+    }
+}
+
+/// For the log: a user may have the name of an address, or be called `everybody`.
+fn kind_of(whom: &Whom) -> &'static str {
+    match whom {
+        Whom::Everybody => "everybody",
+        Whom::User(_) => "user",
+        Whom::Address(_) => "address",
     }
 }
 

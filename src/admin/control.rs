@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, Tick};
 use crate::config::diff::Change;
+use crate::config::model::admin::Secret;
 use crate::limit::state::Now;
 use crate::proxy::current::Prepared;
 use crate::proxy::health::Readiness;
@@ -174,6 +175,11 @@ impl Control {
     /// The configuration in force with all that was prepared for it.
     pub fn prepared(&self) -> Arc<Prepared> {
         self.shared.current.get()
+    }
+
+    /// What callers must show now.
+    pub(super) fn token(&self) -> Option<Secret> {
+        self.prepared().model.admin.as_ref().and_then(|admin| admin.token.clone())
     }
 
     fn process(&self, invalid_emf_lines: u64) -> ProcessTotals {

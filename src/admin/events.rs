@@ -1,9 +1,10 @@
 //! `/events`: the state each second, put together once for all who listen.
 //!
-//! Invariant: a listener that is slow misses events, and holds up nobody.
+//! Invariant: a listener that is slow misses events, and holds up nobody. None outlives the token it has shown.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http::{Response, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, channel};
 
+use super::control::Control;
 use super::reply::{Body, Failure, events};
 use super::status_of::Teller;
 
@@ -28,12 +30,19 @@ pub(super) struct Streams {
 
 impl Streams {
     /// Begins to tell. Within the admin thread's runtime.
-    pub(super) fn start(teller: Rc<Teller>) -> Rc<Streams> {
+    pub(super) fn start(teller: Rc<Teller>, control: Arc<Control>) -> Rc<Streams> {
         let streams = Rc::new(Streams { listeners: RefCell::default(), number: Cell::new(0) });
         let sender = Rc::clone(&streams);
         tokio::task::spawn_local(async move {
+            let mut token = control.token();
             loop {
                 tokio::time::sleep(EVERY).await;
+                let now = control.token();
+                if now != token {
+                    // Whoever has the new one comes again.
+                    sender.listeners.borrow_mut().clear();
+                    token = now;
+                }
                 sender.listeners.borrow_mut().retain(|listener| !listener.is_closed());
                 if !sender.listeners.borrow().is_empty() {
                     let event = sender.event(&teller);

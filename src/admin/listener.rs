@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch};
@@ -127,6 +128,8 @@ impl Listener {
                 let (socket, peer) = listener.accept().await?;
                 // A peer that has already gone is noticed by the first read.
                 let _ = socket.set_nodelay(true);
+                // What the kernel took for a peer that does not read, or is gone without a word, is not written.
+                let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(PATIENCE));
                 (Socket::Tcp(socket), Peer::Tcp(peer))
             }
             Listener::Unix(listener) => (Socket::Unix(listener.accept().await?.0), Peer::Unix),

@@ -59,7 +59,7 @@ impl Server {
     pub(super) fn start(control: Arc<Control>) -> Rc<Server> {
         let watch = Watch::start(Arc::clone(&control));
         let teller = Teller::start(Arc::clone(&control), Rc::clone(&watch));
-        let streams = Streams::start(Rc::clone(&teller));
+        let streams = Streams::start(Rc::clone(&teller), Arc::clone(&control));
         Rc::new(Server {
             control,
             watch,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::admin::status::{Block, KeyStatus, Lift, LimitStatus, Status};
+use crate::admin::status::{Block, CallerKind, KeyStatus, Lift, LimitStatus, Status};
 
 use super::columns::Align::{Left, Right};
 use super::columns::{shown, span, table};
@@ -57,8 +57,9 @@ fn change_limit(change: &ChangeLimit) -> Result<ExitCode, Failure> {
     let limit = format!("limit `{}`", shown(name));
     Ok(said(match change {
         ChangeLimit::Reset { .. } => {
-            admin.send(&Method::POST, &path("reset"), &Value::Object(caller.clone()))?;
-            format!("{limit} is reset for {}", whom(&caller))
+            let told = admin.send(&Method::POST, &path("reset"), &Value::Object(caller.clone()))?;
+            let dropped = told["dropped"].as_u64().ok_or_else(|| admin.is_something_else())?;
+            format!("{limit} is reset for {}, {}", whom(&caller), told_dropped(dropped))
         }
         ChangeLimit::Lift { seconds, .. } => {
             admin.send(&Method::POST, &path("lift"), &with_seconds(&caller, *seconds))?;
@@ -91,6 +92,15 @@ fn whom(caller: &Map<String, Value>) -> String {
     match caller.iter().next() {
         Some((kind, Value::String(name))) => format!("{kind} `{}`", shown(name)),
         _ => "everybody".to_owned(),
+    }
+}
+
+/// A name with a mistake in it resets nothing; this shows it.
+fn told_dropped(dropped: u64) -> String {
+    match dropped {
+        0 => "nothing had been spent".to_owned(),
+        1 => "1 state was forgotten".to_owned(),
+        more => format!("{more} states were forgotten"),
     }
 }
 
@@ -222,16 +232,25 @@ fn by_hand(status: &Status, limit: Option<&str>) -> String {
 
 /// A lift in words.
 pub(super) fn told_lift(lift: &Lift, now_ms: u64) -> String {
-    let whom = lift
-        .caller
-        .as_deref()
-        .map_or_else(|| "everybody".to_owned(), |caller| format!("`{}`", shown(caller)));
+    let whom = match (lift.kind, &lift.caller) {
+        (Some(kind), Some(caller)) => named(kind, caller),
+        _ => "everybody".to_owned(),
+    };
     format!("lifted   {} for {whom}, {} left", shown(&lift.limit), time_left(lift.until_ms, now_ms))
 }
 
 /// A block in words.
 pub(super) fn told_block(block: &Block, now_ms: u64) -> String {
-    format!("blocked  `{}`, {} left", shown(&block.caller), time_left(block.until_ms, now_ms))
+    format!("blocked  {}, {} left", named(block.kind, &block.caller), time_left(block.until_ms, now_ms))
+}
+
+/// With what it is: a user may have the name of an address.
+fn named(kind: CallerKind, caller: &str) -> String {
+    let kind = match kind {
+        CallerKind::User => "user",
+        CallerKind::Address => "address",
+    };
+    format!("{kind} `{}`", shown(caller))
 }
 
 fn time_left(until_ms: u64, now_ms: u64) -> String {

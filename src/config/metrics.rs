@@ -67,7 +67,7 @@ fn warn_of_routes(table: &mut Table<'_, '_>, routes: &RouteTable, max_routes: us
     };
     let message = format!("{number} routes are more than `max_routes` of `[metrics]`, {max_routes}");
     let help =
-        "the rest is measured as `other`; raise `max_routes`, or put patterns into one route".to_owned();
+        "the rest is measured as `(other)`; raise `max_routes`, or put patterns into one route".to_owned();
     table.reader.find(Severity::Warning, Place::Bytes(span), message, help, None);
 }
 

@@ -69,7 +69,8 @@ struct Lists {
 #[derive(Debug, Default)]
 struct Callers {
     everybody: Option<Tick>,
-    users: HashMap<Box<[u8]>, Tick>,
+    /// By what operators see of the name: bytes that are not UTF-8 stand in it as U+FFFD.
+    users: HashMap<Box<str>, Tick>,
     addresses: HashMap<IpAddr, Tick>,
 }
 
@@ -185,7 +186,7 @@ impl Callers {
     fn put(&mut self, whom: Whom, until: Tick, all: usize) -> Result<(), Full> {
         let is_there = match &whom {
             Whom::Everybody => self.everybody.is_some(),
-            Whom::User(user) => self.users.contains_key(user.as_bytes()),
+            Whom::User(user) => self.users.contains_key(user),
             Whom::Address(address) => self.addresses.contains_key(&network(*address)),
         };
         if all >= MOST && !is_there {
@@ -193,7 +194,7 @@ impl Callers {
         }
         match whom {
             Whom::Everybody => self.everybody = Some(until),
-            Whom::User(user) => drop(self.users.insert(user.into_boxed_bytes(), until)),
+            Whom::User(user) => drop(self.users.insert(user, until)),
             Whom::Address(address) => drop(self.addresses.insert(network(address), until)),
         }
         Ok(())
@@ -202,21 +203,20 @@ impl Callers {
     fn remove(&mut self, whom: &Whom) -> bool {
         match whom {
             Whom::Everybody => self.everybody.take().is_some(),
-            Whom::User(user) => self.users.remove(user.as_bytes()).is_some(),
+            Whom::User(user) => self.users.remove(user).is_some(),
             Whom::Address(address) => self.addresses.remove(&network(*address)).is_some(),
         }
     }
 
     fn has(&self, user: Option<&[u8]>, address: Option<IpAddr>, now: Tick) -> bool {
         self.everybody.is_some_and(|until| until > now)
-            || user.is_some_and(|user| is_in(&self.users, user, now))
+            || user.is_some_and(|user| is_in(&self.users, &*String::from_utf8_lossy(user), now))
             || address.is_some_and(|address| is_in(&self.addresses, &network(address), now))
     }
 
     fn all(&self, now: Tick) -> Vec<(Whom, Tick)> {
         let everybody = self.everybody.map(|until| (Whom::Everybody, until));
-        let named = |user: &[u8]| Whom::User(String::from_utf8_lossy(user).into());
-        let users = self.users.iter().map(|(user, until)| (named(user), *until));
+        let users = self.users.iter().map(|(user, until)| (Whom::User(user.clone()), *until));
         let addresses = self.addresses.iter().map(|(address, until)| (Whom::Address(*address), *until));
         let all = everybody.into_iter().chain(users).chain(addresses);
         let mut all: Vec<_> = all.filter(|(_, until)| *until > now).collect();
@@ -277,6 +277,15 @@ mod tests {
         assert!(interventions.any.load(Ordering::Relaxed));
         interventions.expire(LATER);
         assert!(!interventions.any.load(Ordering::Relaxed), "nothing is left to look for");
+    }
+
+    #[test]
+    fn a_name_that_is_no_utf_8_is_blocked_by_what_records_show_of_it() {
+        let interventions = Interventions::default();
+        interventions.block(user("M\u{fffd}ller"), NOW, LATER).unwrap();
+        assert!(interventions.is_blocked(Some(b"M\xfcller"), None, NOW), "in Latin-1");
+        assert!(!interventions.is_blocked(Some("Müller".as_bytes()), None, NOW));
+        assert_eq!(interventions.blocks(NOW), [Block { whom: user("M\u{fffd}ller"), until: LATER }]);
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! Lines on their way: a buffer per worker, a queue, and one thread that puts them into an outlet.
+//! Lines on their way: a buffer per worker, a queue, one thread that puts them into an outlet, and one that tells how
+//! many were dropped, also while the other hangs in a write.
 //!
 //! Invariant: a worker never waits for a sink. A sink that stalls fills its queue, then whole buffers are dropped and
 //! their lines counted.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::clock::{Clock, Tick};
+use crate::clock::Clock;
 
 use super::outlet::Outlet;
 
@@ -21,7 +21,7 @@ const FLUSH_AT_BYTES: usize = 64 * 1024;
 const QUEUE_BUFFERS: usize = 32;
 /// Written buffers that are kept for the workers: memory that is in the cache, not fresh from the kernel.
 const SPARE_BUFFERS: usize = 4;
-/// How often the writer looks whether it should say that lines were dropped.
+/// How often it is told that lines were dropped.
 const DROP_REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// The writing end, owned by the process.
@@ -30,6 +30,7 @@ pub struct Sink {
     sender: SyncSender<Buffer>,
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
+    reporter: Reporter,
 }
 
 /// How many lines a sink has dropped; counts on as long as anybody looks.
@@ -47,6 +48,10 @@ impl Dropped {
 #[derive(Debug, Default)]
 struct Shared {
     dropped: AtomicU64,
+    /// Of those that were dropped, how many the log knows of.
+    told: AtomicU64,
+    /// Lines that were handed over and are neither written nor dropped.
+    under_way: AtomicU64,
     closing: AtomicBool,
     spare: Mutex<Vec<Vec<u8>>>,
 }
@@ -82,10 +87,11 @@ impl Sink {
     pub fn start(what: &'static str, outlet: Box<dyn Outlet>) -> io::Result<Sink> {
         let (sender, receiver) = sync_channel(QUEUE_BUFFERS);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { what, outlet, reports: Reports::new(what, Arc::clone(&shared)) };
-        let name = what.to_lowercase().replace(' ', "-");
-        let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(&receiver))?;
-        Ok(Sink { sender, shared, thread })
+        let reporter = Reporter::start(what, Arc::clone(&shared))?;
+        let writer = Writer { what, outlet, shared: Arc::clone(&shared) };
+        let thread =
+            std::thread::Builder::new().name(thread_name(what)).spawn(move || writer.run(&receiver))?;
+        Ok(Sink { sender, shared, thread, reporter })
     }
 
     /// A worker's end.
@@ -104,7 +110,7 @@ impl Sink {
     }
 
     /// Waits until all that was handed over is written, but no longer than `patience`: a stalled sink cannot hold
-    /// up the process's end. Call it when every [`Lines`] is gone.
+    /// up the process's end. What it never took is counted as dropped. Call it when every [`Lines`] is gone.
     pub fn close(self, patience: Duration) {
         drop(self.sender);
         let clock = Clock::start();
@@ -117,7 +123,15 @@ impl Sink {
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
+        if !self.thread.is_finished() {
+            self.shared.drop_lines(self.shared.under_way.load(Ordering::Relaxed));
+        }
+        self.reporter.end();
     }
+}
+
+fn thread_name(what: &str) -> String {
+    what.to_lowercase().replace(' ', "-")
 }
 
 /// A worker's buffer of lines.
@@ -155,9 +169,11 @@ impl Lines {
         }
         let bytes = std::mem::replace(&mut self.bytes, self.shared.buffer());
         let lines = std::mem::take(&mut self.lines);
+        self.shared.under_way.fetch_add(lines, Ordering::Relaxed);
         if let Err(TrySendError::Full(buffer) | TrySendError::Disconnected(buffer)) =
             sender.try_send(Buffer { bytes, lines })
         {
+            self.shared.under_way.fetch_sub(buffer.lines, Ordering::Relaxed);
             self.shared.drop_lines(buffer.lines);
         }
     }
@@ -172,70 +188,62 @@ impl Drop for Lines {
 struct Writer {
     what: &'static str,
     outlet: Box<dyn Outlet>,
-    reports: Reports,
+    shared: Arc<Shared>,
 }
 
 impl Writer {
     fn run(mut self, receiver: &Receiver<Buffer>) {
-        loop {
-            self.reports.tell_if_due();
-            match receiver.recv_timeout(DROP_REPORT_EVERY) {
-                Ok(buffer) => {
-                    self.put(&buffer.bytes);
-                    self.reports.shared.keep(buffer.bytes);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(Buffer { bytes, lines }) = receiver.recv() {
+            self.put(&bytes);
+            self.shared.under_way.fetch_sub(lines, Ordering::Relaxed);
+            self.shared.keep(bytes);
         }
-        self.reports.tell();
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        let reports = &self.reports;
-        let give_up = || {
-            // An outlet that waits asks now and then; drops meanwhile are told in time.
-            reports.tell_if_due();
-            reports.shared.closing.load(Ordering::Relaxed)
-        };
+        let shared = &self.shared;
+        let give_up = || shared.closing.load(Ordering::Relaxed);
         let Err(lost) = self.outlet.put(bytes, &give_up) else { return };
-        let before = reports.shared.drop_lines(lost.lines);
-        if before == reports.told.get() {
+        let before = shared.drop_lines(lost.lines);
+        if before == shared.told.load(Ordering::Relaxed) {
             let error = lost.error;
             tracing::warn!(%error, "{} cannot be written and are dropped", self.what);
         }
     }
 }
 
-/// What was told of dropped lines.
-struct Reports {
-    what: &'static str,
-    shared: Arc<Shared>,
-    clock: Clock,
-    next: Cell<Tick>,
-    told: Cell<u64>,
+/// Tells the log of dropped lines, now and then and at the end.
+#[derive(Debug)]
+struct Reporter {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
-impl Reports {
-    fn new(what: &'static str, shared: Arc<Shared>) -> Reports {
-        let clock = Clock::start();
-        let next = Cell::new(clock.now() + DROP_REPORT_EVERY);
-        Reports { what, shared, clock, next, told: Cell::new(0) }
+impl Reporter {
+    fn start(what: &'static str, shared: Arc<Shared>) -> io::Result<Reporter> {
+        let (stop, stopped) = channel();
+        let name = format!("{}-drops", thread_name(what));
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            while stopped.recv_timeout(DROP_REPORT_EVERY) == Err(RecvTimeoutError::Timeout) {
+                tell(what, &shared);
+            }
+            tell(what, &shared);
+        })?;
+        Ok(Reporter { stop, thread })
     }
 
-    fn tell_if_due(&self) {
-        let now = self.clock.now();
-        if self.next.get() <= now {
-            self.next.set(now + DROP_REPORT_EVERY);
-            self.tell();
+    fn end(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that tells of dropped lines panicked");
         }
     }
+}
 
-    fn tell(&self) {
-        let dropped = self.shared.dropped.load(Ordering::Relaxed);
-        let new = dropped - self.told.replace(dropped);
-        if new > 0 {
-            tracing::warn!(lines = new, total = dropped, "{} were dropped", self.what);
-        }
+fn tell(what: &str, shared: &Shared) {
+    let dropped = shared.dropped.load(Ordering::Relaxed);
+    let new = dropped - shared.told.swap(dropped, Ordering::Relaxed);
+    if new > 0 {
+        tracing::warn!(lines = new, total = dropped, "{what} were dropped");
     }
 }

@@ -300,6 +300,24 @@ fn a_lifted_limit_is_not_counted_until_the_lift_ends() {
 }
 
 #[test]
+fn the_log_tells_a_user_from_an_address_and_from_everybody() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    assert_eq!(operator.post("/limits/few/lift", r#"{"user":"everybody","seconds":60}"#).status, 200);
+    assert_eq!(operator.post("/block", r#"{"user":"127.0.0.1","seconds":60}"#).status, 200);
+    assert_eq!(operator.post("/limits/few/reset", "{}").status, 200);
+    for (message, whose, caller) in [
+        ("limit lifted", "user", "everybody"),
+        ("caller blocked", "user", "127.0.0.1"),
+        ("limit reset", "everybody", "everybody"),
+    ] {
+        let event = tollgate.wait_for_event(message);
+        assert_eq!((&event["whose"], &event["caller"]), (&json!(whose), &json!(caller)), "{message}");
+    }
+}
+
+#[test]
 fn a_blocked_caller_is_refused_until_the_block_ends() {
     let origin = echoing();
     let tollgate = limited(&origin);
@@ -540,6 +558,53 @@ fn events_tell_the_state_each_second_until_the_end() {
     assert_eq!(tollgate.stop(), 0, "streams hold up no end");
     let wire = &mut streams[0];
     eventually("the end of the stream", || wire.chunk().map_or(true, |(data, _)| data.is_empty()));
+}
+
+#[test]
+fn a_stream_ends_when_the_token_it_was_opened_with_is_replaced() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address()).admin(&format!("token = \"{TOKEN}\"\n")).start();
+    let operator = tollgate.operator().with_token(TOKEN);
+    let mut wire = operator.open("GET", "/events", "Host: localhost\r\n", "");
+    assert!(wire.head().unwrap().starts_with(b"HTTP/1.1 200"));
+    let other = "a-new-token-of-some-length";
+    tollgate.reload(&tollgate.config_text().replace(TOKEN, other));
+    operator.get("/status").assert_failed(401, "unauthorized");
+    let deadline = Instant::now() + PATIENCE;
+    while wire.chunk().is_ok_and(|(data, _)| !data.is_empty()) {
+        assert!(Instant::now() < deadline, "the stream goes on");
+    }
+    let mut wire = operator.with_token(other).open("GET", "/events", "Host: localhost\r\n", "");
+    assert!(wire.head().unwrap().starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn streams_that_nobody_reads_make_room_for_others() {
+    let origin = echoing();
+    let tollgate = limited(&origin);
+    let operator = tollgate.operator();
+    let address: std::net::SocketAddr = operator.address().parse().unwrap();
+    let unread: Vec<_> = (0..8)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            // Less than two events, so that the kernel reads no more for us.
+            socket.set_recv_buffer_size(1).unwrap();
+            socket.connect(&address.into()).unwrap();
+            socket.send(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            socket
+        })
+        .collect();
+    let status = || {
+        let mut wire = operator.open("GET", "/events", "Host: localhost\r\n", "");
+        String::from_utf8(wire.head().unwrap()).unwrap()[9..12].to_owned()
+    };
+    eventually("eight streams", || status() == "503");
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while status() == "503" {
+        assert!(Instant::now() < deadline, "streams that nobody reads are kept");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(unread);
 }
 
 #[test]

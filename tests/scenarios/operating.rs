@@ -91,10 +91,12 @@ fn limits_are_listed_reset_and_lifted() {
     };
     few("lift", &["--for", "10m"]);
     assert_eq!(status_for(&tollgate, "ann"), 200);
-    assert!(told(&["limits", "--config", &config]).contains("lifted   few for `ann`, 10 min left"));
+    assert!(told(&["limits", "--config", &config]).contains("lifted   few for user `ann`, 10 min left"));
     few("unlift", &[]);
     assert_eq!(status_for(&tollgate, "ann"), 429);
-    few("reset", &[]);
+    assert_eq!(few("reset", &[]), "limit `few` is reset for user `ann`, 1 state was forgotten\n");
+    let misspelled = told(&["limits", "reset", "few", "--user", "anm", "--config", &config]);
+    assert_eq!(misspelled, "limit `few` is reset for user `anm`, nothing had been spent\n");
     assert_eq!(status_for(&tollgate, "ann"), 200);
     use_up();
     told(&["limits", "lift", "few", "--for", "1h", "--config", &config]);

@@ -316,16 +316,24 @@ fn a_sink_that_stalls_drops_records_and_holds_up_no_request() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     // Open for both, so that opening does not block; nobody reads.
     let reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
-    let tollgate = setup.table(&format!("[log]\naccess = \"{}\"", pipe.display())).start();
+    let mut tollgate = setup.table(&format!("[log]\naccess = \"{}\"", pipe.display())).start();
     let mut client = tollgate.client();
     let agent = format!("User-Agent: {}\r\n", "x".repeat(250));
-    for _ in 0..20_000 {
+    let sent = 20_000;
+    for _ in 0..sent {
         client.send(format!("GET /stalled HTTP/1.1\r\nHost: a\r\n{agent}\r\n"));
         let head = client.wire().head().unwrap();
         assert!(head.starts_with(b"HTTP/1.1 200 "));
         client.wire().exactly("/stalled".len()).unwrap();
     }
     assert!(tollgate.peak_memory_kib() < 64 * 1024, "{} KiB", tollgate.peak_memory_kib());
+    // Told while the writer hangs, and what it never took at the end.
+    tollgate.wait_for_event("records were dropped");
+    drop(client);
+    assert_eq!(tollgate.stop(), 0);
+    tollgate.process.wait_for_output();
+    let events = tollgate.events();
+    let last = events.iter().rfind(|event| event["message"] == "records were dropped").unwrap();
     // What was kept is whole lines.
     let mut kept = vec![0; 1 << 16];
     let count = (&reader).read(&mut kept).unwrap();
@@ -333,6 +341,8 @@ fn a_sink_that_stalls_drops_records_and_holds_up_no_request() {
     for line in text.lines().take(text.lines().count() - 1) {
         serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not a record: {line}"));
     }
+    let (dropped, written) = (last["total"].as_u64().unwrap(), text.lines().count() as u64);
+    assert!((sent..=sent + written).contains(&(dropped + written)), "{dropped} dropped, {written} written");
 }
 
 #[test]

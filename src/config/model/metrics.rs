@@ -14,9 +14,9 @@ pub struct Metrics {
     pub push: Option<Duration>,
     /// Upper bounds of the duration histogram's buckets in nanoseconds; ascending, 1 to 30 of them.
     pub buckets: Vec<u64>,
-    /// Routes that have series of their own; the rest is `other`.
+    /// Routes that have series of their own; the rest is `(other)`.
     pub max_routes: usize,
-    /// Pairs of model and operation that have series of their own; the rest is `other`.
+    /// Pairs of model and operation that have series of their own; the rest is `(other)`.
     pub max_models: usize,
     /// What the app says of itself.
     pub from_response: FromResponse,

@@ -50,7 +50,9 @@ fn everything_has_its_place_on_80_by_24() {
     assert!(of(&view)[8].starts_with("alice"), "{:#?}", of(&view));
     view.panel = Panel::Upstream;
     let upstream = of(&view).join("\n");
-    for told in ["gunicorn.sock, up", "must be at least 1", "emf, 12 lines", "blocked  `203.0.113.77`"] {
+    for told in
+        ["gunicorn.sock, up", "must be at least 1", "emf, 12 lines", "blocked  address `203.0.113.77`"]
+    {
         assert!(upstream.contains(told), "{told} in\n{upstream}");
     }
 }
