@@ -181,7 +181,7 @@ fn an_agent_that_stalls_holds_up_no_request_drops_are_counted_and_the_stream_goe
     client.get("/query");
     wait_for_path(&agent, "/query");
     agent.stall(true);
-    // Far more than the sockets and the queue hold: 33 buffers of 64 KiB, and what the kernel takes.
+    // Far more than the sockets and the queue hold: 9 buffers of 256 KiB, and what the kernel takes.
     let long = "x".repeat(3_000);
     let mut sent = 1u64;
     while !tollgate.events().iter().any(|event| event["message"] == "EMF lines were dropped") {
