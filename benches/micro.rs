@@ -24,6 +24,7 @@ use tollgate::limit::key::{Payer, Seed};
 use tollgate::limit::rules::Limits;
 use tollgate::limit::state::Now;
 use tollgate::message::forwarded::{Forwarded, Scheme};
+use tollgate::message::handling::Handling;
 use tollgate::message::head::{HeadLimits, HeadScan};
 use tollgate::message::hop_by_hop::ConnectionOptions;
 use tollgate::message::path::normalize;
@@ -217,7 +218,9 @@ fn route_lookup(bencher: Bencher<'_, '_>, routes: usize) {
 }
 
 fn route_table(count: usize) -> RouteTable {
-    let route = |name: String| Arc::new(Route { name: name.into(), timeout: None, max_body: 1 << 20 });
+    let route = |name: String| {
+        Arc::new(Route { name: name.into(), timeout: None, max_body: 1 << 20, handling: Handling::default() })
+    };
     let routes = (0..count).map(|number| route(format!("resource{number}"))).collect();
     let patterns = (0..count)
         .map(|number| {

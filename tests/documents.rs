@@ -199,6 +199,9 @@ fn replies() -> Vec<LocalReply> {
         L::UpstreamUnavailable,
         L::BadUpstreamResponse,
         L::UpstreamTimeout,
+        L::Overloaded(RetryAfter { seconds: 1 }),
+        L::UpstreamDown(RetryAfter { seconds: 1 }),
+        L::CircuitOpen(RetryAfter { seconds: 1 }),
     ];
     for reply in all {
         match reply {
@@ -206,6 +209,7 @@ fn replies() -> Vec<LocalReply> {
             L::BadRequest(_) | L::MethodNotAllowed | L::Forbidden | L::NotFound | L::RequestTimeout => {}
             L::PayloadTooLarge | L::UriTooLong | L::ExpectationFailed | L::HeadersTooLarge => {}
             L::UpstreamUnavailable | L::BadUpstreamResponse | L::UpstreamTimeout => {}
+            L::Overloaded(_) | L::UpstreamDown(_) | L::CircuitOpen(_) => {}
         }
     }
     all.to_vec()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::limit::rules::{Exempt, Limiting, Mode, Reset};
+use crate::message::handling::Handling;
 use crate::message::routes::{Pattern, Route, RouteTable};
 
 use super::address::parse_network;
@@ -148,7 +149,8 @@ fn paths(table: &mut Table<'_, '_>) -> Option<Arc<RouteTable>> {
     if patterns.is_empty() {
         return None;
     }
-    let route = Arc::new(Route { name: "exempt".into(), timeout: None, max_body: 0 });
+    let route =
+        Arc::new(Route { name: "exempt".into(), timeout: None, max_body: 0, handling: Handling::default() });
     match RouteTable::build(vec![route], patterns.clone()) {
         Ok(table) => Some(Arc::new(table)),
         Err(duplicates) => {

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod emf;
 pub mod metrics;
+pub mod shield;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -65,6 +66,14 @@ pub struct Listen {
     pub body_timeout: Duration,
     /// A connection without a request.
     pub keepalive_timeout: Duration,
+    /// Without a byte of an answer that the client takes.
+    pub send_timeout: Duration,
+    /// Bytes of a request body a second that a client must send, on average; `None` for any.
+    pub min_body_rate: Option<u64>,
+    /// Bytes of an answer a second that a client must take, on average; `None` for any.
+    pub min_send_rate: Option<u64>,
+    /// Accepted sockets at a time of one address that is no trusted proxy; `None` for any number.
+    pub max_connections_per_ip: Option<usize>,
     /// Bytes of a request target.
     pub max_uri: usize,
     /// Fields in a request head.
@@ -110,6 +119,16 @@ pub struct Upstream {
     /// How often an idempotent request without a body is sent again when its connection died
     /// before a response byte.
     pub retry_attempts: u32,
+    /// How many requests it gets at a time; `None` for any number.
+    pub max_in_flight: Option<shield::InFlightCap>,
+    /// Who waits, and for how long: for `max_in_flight`, and for an app that is being restarted.
+    pub queue: shield::Queue,
+    /// What is kept for clients that are slower than the app.
+    pub buffers: shield::Buffers,
+    /// How it is found out whether the app is well.
+    pub health: shield::HealthCheck,
+    /// A second version of it.
+    pub canary: Option<shield::Canary>,
 }
 
 /// Where the app listens.

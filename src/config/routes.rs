@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use crate::message::handling::Handling;
 use crate::message::routes::{Pattern, Route, RouteTable};
 
 use super::limits::RouteLimits;
@@ -33,7 +34,7 @@ pub(crate) fn read<'d>(
     root: &'d DeTable<'d>,
     max_body: u64,
 ) -> (RouteTable, Option<Vec<RouteLimits>>) {
-    let everything = Route { name: "all".into(), timeout: None, max_body };
+    let everything = Route { name: "all".into(), timeout: None, max_body, handling: Handling::default() };
     let entries = reader.list(root, "routes", "a route");
     if entries.is_empty() {
         return (RouteTable::single(everything), None);
@@ -73,7 +74,8 @@ fn read_route(mut table: Table<'_, '_>, header: Range<usize>, max_body: u64, gat
     gathered.limits.push(RouteLimits::read(&mut table));
     table.finish();
     let route = gathered.routes.len();
-    gathered.routes.push(Arc::new(Route { name: name.unwrap_or_default(), timeout, max_body }));
+    let handling = Handling::default();
+    gathered.routes.push(Arc::new(Route { name: name.unwrap_or_default(), timeout, max_body, handling }));
     for (pattern, place) in patterns {
         gathered.patterns.push((pattern, route));
         gathered.places.push(place);

@@ -1,9 +1,11 @@
 //! `[upstream]`: raw values to [`Upstream`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::address::parse_upstream;
 use super::listen::warn;
+use super::model::shield::{Buffers, HealthCheck, Queue};
 use super::model::{Upstream, UpstreamAddress};
 use super::origin::Origin;
 use super::reader::Text;
@@ -34,6 +36,18 @@ pub(crate) fn read(mut table: Table<'_, '_>, option: Option<&str>) -> Option<Ups
         response_timeout,
         idle_timeout,
         retry_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        max_in_flight: None,
+        queue: Queue { size: 256, timeout: Duration::from_secs(5), fair: true, tiers: BTreeMap::new() },
+        buffers: Buffers { request: 64 << 10, response: 1 << 20, total: 256 << 20, spill: None },
+        health: HealthCheck {
+            path: None,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            healthy_after: 1,
+            unhealthy_after: 3,
+            expect: vec![(200, 399)],
+        },
+        canary: None,
     })
 }
 

@@ -41,6 +41,12 @@ pub enum LocalReply {
     BadUpstreamResponse,
     /// The app did not answer in time.
     UpstreamTimeout,
+    /// More requests wait for the app than may, or this one has waited long enough.
+    Overloaded(RetryAfter),
+    /// The app is known to be down: it was not asked.
+    UpstreamDown(RetryAfter),
+    /// The app fails on this route: it was not asked.
+    CircuitOpen(RetryAfter),
 }
 
 /// When a refused request is worth another try.
@@ -217,6 +223,23 @@ impl LocalReply {
                 Upstream,
                 false,
             ),
+            L::Overloaded(_) => {
+                (S::SERVICE_UNAVAILABLE, "overloaded", "The application is overloaded.", Upstream, false)
+            }
+            L::UpstreamDown(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "upstream_unavailable",
+                "The application is not available.",
+                Upstream,
+                false,
+            ),
+            L::CircuitOpen(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "circuit_open",
+                "The application fails on this route.",
+                Upstream,
+                false,
+            ),
         };
         Row { status, code, message, fault, closes }
     }
@@ -224,9 +247,11 @@ impl LocalReply {
     /// When to try again, if that is known.
     pub fn retry_after(self) -> Option<RetryAfter> {
         match self {
-            LocalReply::RateLimited(retry_after) | LocalReply::QuotaExceeded(retry_after) => {
-                Some(retry_after)
-            }
+            LocalReply::RateLimited(retry_after)
+            | LocalReply::QuotaExceeded(retry_after)
+            | LocalReply::Overloaded(retry_after)
+            | LocalReply::UpstreamDown(retry_after)
+            | LocalReply::CircuitOpen(retry_after) => Some(retry_after),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod chunked;
 pub mod forwarded;
+pub mod handling;
 pub mod head;
 pub mod hop_by_hop;
 pub mod local_reply;

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::handling::Handling;
+
 pub use pattern::{Pattern, PatternError, Segment};
 use tree::Tree;
 
@@ -24,6 +26,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Bytes of a request body.
     pub max_body: u64,
+    /// How its requests go to the app.
+    pub handling: Handling,
 }
 
 /// Two patterns that claim the same requests, by their places in the list given to

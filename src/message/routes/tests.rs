@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn route(name: &str) -> Arc<Route> {
-    Arc::new(Route { name: name.into(), timeout: None, max_body: 1 })
+    Arc::new(Route { name: name.into(), timeout: None, max_body: 1, handling: Handling::default() })
 }
 
 /// One route a pattern, named after it.
