@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod app;
+pub mod budget;
 pub mod call;
 pub mod connect;
 pub mod fault;
