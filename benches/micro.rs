@@ -32,7 +32,7 @@ use tollgate::message::request_id::RequestId;
 use tollgate::message::routes::{Pattern, Route, RouteTable};
 use tollgate::telemetry::access_line::AccessLine;
 use tollgate::telemetry::record::{Outcome, Record};
-use tollgate::upstream::request_head::RequestHead;
+use tollgate::upstream::request_head::{Framing, RequestHead};
 
 fn main() {
     divan::main();
@@ -190,7 +190,7 @@ fn request_head_encoding(bencher: Bencher<'_, '_>) {
             id: &id,
             client: Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7))),
             forwarded,
-            chunked: false,
+            framing: Framing::AsReceived,
             upgrade: false,
         };
         head.encode(&mut out);

@@ -5,6 +5,8 @@
 //! polled an alarm is woken by the first sweep after it.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -102,6 +104,18 @@ impl Alarm {
             entry.waker = Some(cx.waker().clone());
         }
         Poll::Pending
+    }
+}
+
+impl Alarm {
+    /// What `future` gives, unless the alarm comes first.
+    pub async fn before<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.poll(cx).map(|()| None),
+        })
+        .await
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::bind::Bound;
 use crate::clock::Clock;
+use crate::proxy::left_behind;
 use crate::proxy::listener::{self, Listener};
 use crate::proxy::telling::WorkerLines;
 use crate::proxy::worker::{Shared, Worker};
@@ -127,6 +128,7 @@ async fn work(
 ) {
     let housekeeper = Rc::clone(&worker);
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
+    tokio::task::spawn_local(left_behind::stay(Rc::clone(&worker)));
     let (stop, stopped) = watch::channel(false);
     let mut accepting: Vec<_> = listeners
         .into_iter()
@@ -143,7 +145,7 @@ async fn work(
         }
         worker.drain();
         tell.send_replace(Progress::Draining);
-        while worker.connections() > 0 {
+        while worker.connections() + worker.left_behind.finishing() > 0 {
             tokio::time::sleep(DRAIN_LOOK_EVERY).await;
         }
     };

@@ -91,13 +91,16 @@ fn is_protected(name: &HeaderName) -> bool {
     ) || name.as_str().starts_with("x-forwarded-")
 }
 
+/// Says whether the canary is asked; tollgate's own, in lower case.
+pub const CANARY_CHOICE: &str = "x-tollgate-canary";
+
 /// Fields that never pass, whoever sends them: tollgate writes its own, or Gunicorn would take them for
 /// variables of its own (`forwarder_headers`, `secure_scheme_headers`, any name with `_`).
 pub fn is_replaced(name: &HeaderName) -> bool {
     let name = name.as_str();
     match name.strip_prefix("x-forwarded-") {
         Some(rest) => matches!(rest, "for" | "proto" | "host" | "port" | "protocol" | "ssl" | "scheme"),
-        None => memchr::memchr(b'_', name.as_bytes()).is_some(),
+        None => name == CANARY_CHOICE || memchr::memchr(b'_', name.as_bytes()).is_some(),
     }
 }
 

@@ -111,6 +111,11 @@ impl Account {
         }
     }
 
+    /// What is owed, for whoever sees the app's answer after the client has left.
+    pub fn hand_over(&mut self) -> Account {
+        Account { owed: std::mem::take(&mut self.owed), paid: self.paid, ..Account::default() }
+    }
+
     /// Whether anything is owed.
     pub fn is_open(&self) -> bool {
         !self.owed.is_empty()

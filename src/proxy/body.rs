@@ -9,8 +9,8 @@ use http_body::{Frame, SizeHint};
 use crate::upstream::answer::Answer;
 use crate::upstream::fault::UpstreamFault;
 
+use super::collect::RequestBody;
 use super::exchange::Exchange;
-use super::upload::UploadBody;
 
 /// Hyper writes when a body pauses. Pausing after so many bytes keeps one write about as large as one read.
 const WRITE_AFTER: usize = 16 * 1024;
@@ -26,7 +26,7 @@ pub struct Body {
 #[derive(Debug)]
 enum Content {
     Local(Option<Bytes>),
-    Upstream(Answer<UploadBody>),
+    Upstream(Answer<RequestBody>),
 }
 
 impl Body {
@@ -41,7 +41,7 @@ impl Body {
     }
 
     /// The app's answer.
-    pub fn upstream(answer: Answer<UploadBody>, exchange: Box<Exchange>) -> Body {
+    pub fn upstream(answer: Answer<RequestBody>, exchange: Box<Exchange>) -> Body {
         Body { content: Content::Upstream(answer), exchange: Some(exchange), handed_over: 0 }
     }
 
@@ -102,10 +102,12 @@ impl Drop for Body {
         // Of an answer to HEAD it needs only the head, which knows the length.
         let over = http_body::Body::is_end_stream(self)
             || self.exchange.as_ref().is_some_and(|exchange| exchange.request.method == http::Method::HEAD);
-        if let Some(exchange) = self.exchange.take()
-            && over
-        {
-            exchange.end_when_flushed();
+        let Some(exchange) = self.exchange.take() else { return };
+        if over {
+            return exchange.end_when_flushed();
+        }
+        if let Content::Upstream(answer) = std::mem::replace(&mut self.content, Content::Local(None)) {
+            exchange.leave_behind(answer);
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -271,7 +271,7 @@ async fn refuse(socket: &mut Socket, conn: &Rc<Connection>, alarm: &Alarm, fault
     let exchange = Exchange::refused(&head, conn);
     let (reply, mut exchange) = exchange.answer_on_the_wire(fault);
     alarm.set_after(REFUSAL_TIME);
-    if before(alarm, socket.write_all(&reply)).await.is_some_and(|written| written.is_ok()) {
+    if alarm.before(socket.write_all(&reply)).await.is_some_and(|written| written.is_ok()) {
         conn.wire.add_written(reply.len());
         exchange.complete();
     }
@@ -295,27 +295,18 @@ async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
 /// Says that nothing more comes, and reads what still does, for a while.
 async fn linger(socket: &mut Socket, alarm: &Alarm) {
     alarm.set_after(LINGER_TIME);
-    let _ = before(alarm, async {
-        socket.shutdown().await?;
-        let mut sink = vec![0; 16 * 1024];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match socket.read(&mut sink).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
+    let _ = alarm
+        .before(async {
+            socket.shutdown().await?;
+            let mut sink = vec![0; 16 * 1024];
+            let mut left = LINGER_BYTES;
+            while left > 0 {
+                match socket.read(&mut sink).await? {
+                    0 => break,
+                    read => left = left.saturating_sub(read),
+                }
             }
-        }
-        std::io::Result::Ok(())
-    })
-    .await;
-}
-
-/// What `future` gives, unless the alarm comes first.
-async fn before<T>(alarm: &Alarm, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => alarm.poll(cx).map(|()| None),
-    })
-    .await
+            std::io::Result::Ok(())
+        })
+        .await;
 }

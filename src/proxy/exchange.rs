@@ -17,19 +17,23 @@ use crate::clock::Tick;
 use crate::config::model::IdFormat;
 use crate::limit::meter::Meter;
 use crate::limit::rules::Limit;
+use crate::message::handling::Handling;
 use crate::message::head::HeadFault;
 use crate::message::local_reply::{LocalReply, Violated};
 use crate::message::request_id::RequestId;
 use crate::telemetry::record::Outcome;
 use crate::telemetry::series::Told;
+use crate::upstream::answer::Answer;
 use crate::upstream::fault::UpstreamFault;
 use crate::upstream::pool::Pool;
 
 use super::admit::Account;
 use super::body::Body;
 use super::caller::Caller;
+use super::collect::RequestBody;
 use super::connection::Connection;
 use super::forward::Answered;
+use super::left_behind::LeftBehind;
 use super::measure::{hide_told, read_told};
 use super::snapshot::Snapshot;
 
@@ -249,6 +253,11 @@ impl Exchange {
         self.route.map(|route| &*self.snapshot.model.routes.routes()[route].name)
     }
 
+    /// How the route's requests are handled, if there is a route.
+    pub fn handling(&self) -> Option<&Handling> {
+        self.route.map(|route| &self.snapshot.model.routes.routes()[route].handling)
+    }
+
     /// What lies behind the reply that follows; for the record only.
     pub fn because(&mut self, cause: String) {
         self.cause.get_or_insert(cause);
@@ -286,6 +295,11 @@ impl Exchange {
     /// Bytes that went through the tunnel, from and to the client.
     pub fn add_tunneled(&mut self, from_client: u64, to_client: u64) {
         self.tunneled = (from_client, to_client);
+    }
+
+    /// Ends without the rest of the app's answer.
+    pub fn leave_behind(self: Box<Self>, answer: Answer<RequestBody>) {
+        LeftBehind::answer(answer, &self.conn, &self);
     }
 
     /// Hands the exchange over until hyper has flushed its answer.

@@ -1,10 +1,8 @@
-//! The request to the app, and the app's answer back: over a pooled connection if one is good, again if
-//! nothing was lost by it, never twice if something could be.
+//! The request to the app, and the app's answer back: the body first, then a place in the app, then the request.
+//!
+//! Invariant: nothing of the app is taken before as much of the request is here as is going to be waited for.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header;
@@ -20,27 +18,27 @@ use crate::message::hop_by_hop::ConnectionOptions;
 use crate::message::local_reply::LocalReply;
 use crate::message::websocket;
 use crate::upstream::answer::Answer;
-use crate::upstream::call::Call;
+use crate::upstream::call::{Call, Unanswered};
 use crate::upstream::fault::UpstreamFault;
 use crate::upstream::outgoing::{Outgoing, Upload};
-use crate::upstream::pool::{Connection as UpstreamConnection, Pool};
-use crate::upstream::request_head::RequestHead;
+use crate::upstream::pool::Pool;
+use crate::upstream::request_head::{Framing, RequestHead};
 use crate::upstream::response_head::{AnswerFraming, AnswerHead, Asked};
 
+use super::ask::{Tries, Unasked, ask};
+use super::collect::{RequestBody, collect};
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::screen::Passed;
+use super::slot::{self, Patience};
 use super::tunnel::TunnelEnds;
 use super::upload::UploadBody;
-
-/// Connections on which a request may be tried of which no byte was written.
-const MAX_UNWRITTEN_TRIES: u32 = 3;
 
 /// What comes back from the app behind the head.
 #[derive(Debug)]
 pub enum Answered {
     /// A body.
-    Body(Answer<UploadBody>),
+    Body(Answer<RequestBody>),
     /// A WebSocket.
     Tunnel(TunnelEnds),
     /// Not the app's: what the process tells of itself.
@@ -57,20 +55,28 @@ pub async fn forward(
     let options = ConnectionOptions::read(&exchange.request.headers);
     let upgrade = body.is_end_stream() && asks_websocket(&exchange.request, &options);
     let asked = Asked::new(&exchange.request.method, upgrade);
-    let upload = upload(body, passed, conn, exchange);
-    let chunked = matches!(upload, Upload::Chunked(_));
-    let head = encode_head(&options, chunked, upgrade, conn, exchange);
-    let answered = match converse(Outgoing::new(head, upload), asked, conn, exchange).await {
-        Ok((head, call)) => respond(head, call, conn, exchange),
-        Err(fault) => Err(fault),
+    let pool = slot::choose(exchange);
+    let upload = receive(body, passed, &pool, conn, exchange).await?;
+    let framing = framing_of(&upload, exchange);
+    let patience = Patience::new(conn);
+    let slot = slot::take(&pool.app.gate, &patience, conn, exchange).await?;
+    let head = encode_head(&options, framing, upgrade, conn, exchange);
+    let deadline = Alarm::new(&conn.worker.alarms);
+    let request = Unanswered { outgoing: Outgoing::new(head, upload), deadline, slot };
+    let mut tries = Tries::new(exchange.snapshot.model.upstream.retry_attempts);
+    let answered = match ask(request, asked, &mut tries, &pool, conn, exchange).await {
+        Ok((head, call)) => respond(head, call, &pool, conn, exchange),
+        Err(Unasked { fault, .. }) => Err(fault),
     };
-    answered.map_err(|fault| {
-        exchange.because(fault.to_string());
-        fault.reply().unwrap_or_else(|| {
-            exchange.downstream_left();
-            // Nobody is there to read it.
-            LocalReply::RequestTimeout
-        })
+    answered.map_err(|fault| reply_to(&fault, exchange))
+}
+
+fn reply_to(fault: &UpstreamFault, exchange: &mut Exchange) -> LocalReply {
+    exchange.because(fault.to_string());
+    fault.reply().unwrap_or_else(|| {
+        exchange.downstream_left();
+        // Nobody is there to read it.
+        LocalReply::RequestTimeout
     })
 }
 
@@ -82,20 +88,50 @@ fn asks_websocket(request: &Parts, options: &ConnectionOptions) -> bool {
         && request.version == Version::HTTP_11
 }
 
-fn upload(body: Incoming, passed: Passed, conn: &Connection, exchange: &Exchange) -> Upload<UploadBody> {
+/// Takes in as much of the body as is waited for.
+async fn receive(
+    body: Incoming,
+    passed: Passed,
+    pool: &Pool,
+    conn: &Connection,
+    exchange: &mut Exchange,
+) -> Result<Upload<RequestBody>, LocalReply> {
     if body.is_end_stream() {
-        return Upload::None;
+        return Ok(Upload::None);
     }
+    let snapshot = Rc::clone(&exchange.snapshot);
     let length_is_known = body.size_hint().exact().is_some();
     let pause = Alarm::new(&conn.worker.alarms);
-    let patience = exchange.snapshot.model.listen.body_timeout;
-    let body = UploadBody::new(body, passed.max_body, pause, patience);
-    if length_is_known { Upload::Length(body) } else { Upload::Chunked(body) }
+    let body = UploadBody::new(body, passed.max_body, pause, snapshot.model.listen.body_timeout);
+    if exchange.handling().is_some_and(|handling| handling.stream) {
+        let body = RequestBody::streamed(body);
+        return Ok(if length_is_known { Upload::Length(body) } else { Upload::Chunked(body) });
+    }
+    let up_to = snapshot.model.upstream.buffers.request;
+    collect(body, up_to, &conn.worker.buffers, exchange).await.map_err(|uncollected| {
+        exchange.because(uncollected.to_string());
+        uncollected.reply(LocalReply::Overloaded(pool.app.gate.retry_after())).unwrap_or_else(|| {
+            exchange.downstream_left();
+            // Nobody is there to read it.
+            LocalReply::RequestTimeout
+        })
+    })
+}
+
+/// What was announced is passed on as it was; what came chunked and is here has a length now.
+fn framing_of(upload: &Upload<RequestBody>, exchange: &Exchange) -> Framing {
+    match upload {
+        Upload::Chunked(_) => Framing::Chunked,
+        Upload::Length(body) if !exchange.request.headers.contains_key(header::CONTENT_LENGTH) => {
+            body.size_hint().exact().map_or(Framing::AsReceived, Framing::Length)
+        }
+        Upload::Length(_) | Upload::None => Framing::AsReceived,
+    }
 }
 
 fn encode_head(
     options: &ConnectionOptions,
-    chunked: bool,
+    framing: Framing,
     upgrade: bool,
     conn: &Connection,
     exchange: &mut Exchange,
@@ -114,113 +150,27 @@ fn encode_head(
         id: &id,
         client: exchange.client,
         forwarded: Forwarded::read(conn.scheme, host, headers, exchange.caller.peer_is_trusted),
-        chunked,
+        framing,
         upgrade,
     }
     .encode(&mut scratch);
     scratch.split().freeze()
 }
 
-/// Finds a connection, sends, and waits for a head; on another connection where that repeats nothing.
-async fn converse(
-    mut outgoing: Outgoing<UploadBody>,
-    asked: Asked,
-    conn: &Connection,
-    exchange: &mut Exchange,
-) -> Result<(AnswerHead, Box<Call<UploadBody>>), UpstreamFault> {
-    let worker = &conn.worker;
-    let snapshot = Rc::clone(&exchange.snapshot);
-    let settings = &snapshot.model.upstream;
-    let idempotent = exchange.request.method.is_idempotent();
-    let mut deadline = Alarm::new(&worker.alarms);
-    let mut repeats_left = settings.retry_attempts;
-    let pool = Rc::clone(&snapshot.pools.main);
-    let mut pooled = pool.take(exchange.opened);
-    exchange.asked = Some(Rc::clone(&pool));
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let connection = match pooled.take() {
-            Some(connection) => {
-                worker.series.reuses.add(1);
-                connection
-            }
-            None => connect(&pool, conn, exchange).await?,
-        };
-        if tries > 1 {
-            worker.series.repeats.add(1);
-        }
-        let sent = worker.clock.recent();
-        let mut call = Box::new(Call::new(connection, outgoing, asked, deadline, settings.response_timeout));
-        let result = poll_fn(|cx| within_total(exchange, cx, |cx| call.poll_head(cx))).await;
-        let fault = match result {
-            Ok(head) => {
-                exchange.response_head_nanos = Some(worker.clock.now().nanos_since(sent));
-                return Ok((head, call));
-            }
-            Err(fault) => fault,
-        };
-        let unwritten = call.is_unwritten();
-        let may_repeat = if unwritten { tries < MAX_UNWRITTEN_TRIES } else { repeats_left > 0 };
-        if !may_repeat || !matches!(fault, UpstreamFault::Died(_)) {
-            return Err(fault);
-        }
-        let Some(unanswered) = call.into_unanswered(idempotent) else { return Err(fault) };
-        (outgoing, deadline) = unanswered;
-        repeats_left -= u32::from(!unwritten);
-    }
-}
-
-async fn connect(
-    pool: &Pool,
-    conn: &Connection,
-    exchange: &mut Exchange,
-) -> Result<UpstreamConnection, UpstreamFault> {
-    let worker = &conn.worker;
-    let begun = worker.clock.now();
-    let deadline = Alarm::new(&worker.alarms);
-    deadline.set(begun + exchange.snapshot.model.upstream.connect_timeout);
-    let mut connecting = pin!(pool.app.destination.connect());
-    let connected = poll_fn(|cx| {
-        within_total(exchange, cx, |cx| match connecting.as_mut().poll(cx) {
-            Poll::Ready(socket) => Poll::Ready(socket.map_err(UpstreamFault::Connect)),
-            Poll::Pending => deadline.poll(cx).map(|()| Err(UpstreamFault::ConnectTimeout)),
-        })
-    })
-    .await;
-    let count = if connected.is_ok() { &worker.series.connects } else { &worker.series.connect_failures };
-    count.add(1);
-    let socket = connected?;
-    exchange.connect_nanos = Some(worker.clock.now().nanos_since(begun));
-    Ok(UpstreamConnection::new(socket))
-}
-
-/// `poll`, bounded by the route's timeout.
-fn within_total<T>(
-    exchange: &Exchange,
-    cx: &mut Context<'_>,
-    poll: impl FnOnce(&mut Context<'_>) -> Poll<Result<T, UpstreamFault>>,
-) -> Poll<Result<T, UpstreamFault>> {
-    match (poll(cx), &exchange.total) {
-        (Poll::Pending, Some(total)) => total.poll(cx).map(|()| Err(UpstreamFault::RouteTimeout)),
-        (result, _) => result,
-    }
-}
-
 fn respond(
     head: AnswerHead,
-    call: Box<Call<UploadBody>>,
+    call: Box<Call<RequestBody>>,
+    pool: &Rc<Pool>,
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<Answered>, UpstreamFault> {
     let AnswerHead { status, headers, framing, keep_alive } = head;
     let answered = if status == http::StatusCode::SWITCHING_PROTOCOLS {
-        let (socket, inbox) = call.into_tunnel();
-        Answered::Tunnel(TunnelEnds { socket, inbox })
+        let (socket, inbox, slot) = call.into_tunnel();
+        Answered::Tunnel(TunnelEnds { socket, inbox, slot })
     } else {
-        let pool = Rc::clone(exchange.asked.as_ref().unwrap_or(&exchange.snapshot.pools.main));
         let clock = Rc::clone(&conn.worker.clock);
-        Answered::Body(Answer::new(call, framing, keep_alive, pool, clock)?)
+        Answered::Body(Answer::new(call, framing, keep_alive, Rc::clone(pool), clock)?)
     };
     let mut response = Response::new(answered);
     *response.status_mut() = status;

@@ -8,8 +8,10 @@
 //! response. The record is made exactly once, when the exchange is dropped.
 
 pub mod admit;
+mod ask;
 pub mod body;
 pub mod caller;
+pub mod collect;
 pub mod connection;
 pub mod current;
 pub mod downstream_io;
@@ -19,9 +21,11 @@ pub mod forward;
 pub mod health;
 pub mod identify;
 pub mod interventions;
+pub mod left_behind;
 pub mod listener;
 pub mod measure;
 pub mod screen;
+mod slot;
 pub mod snapshot;
 pub mod telling;
 pub mod tunnel;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::alarms::Alarm;
 use crate::message::websocket::{CLOSE_GOING_AWAY, FrameScan, masked_close_going_away};
 use crate::socket::Socket;
+use crate::upstream::gate::Slot;
 
 use super::connection::Connection;
 use super::exchange::Exchange;
@@ -32,6 +33,8 @@ pub struct TunnelEnds {
     pub socket: Socket,
     /// What the app sent behind its 101.
     pub inbox: BytesMut,
+    /// Its place in the app, for as long as the tunnel lasts.
+    pub slot: Slot,
 }
 
 impl TunnelEnds {
@@ -57,7 +60,7 @@ struct Passed {
 
 /// Passes bytes until both sides are done.
 pub async fn run(tunnel: TunnelStart, mut downstream: Socket, early: BytesMut, conn: &Rc<Connection>) {
-    let TunnelStart { ends: TunnelEnds { socket: mut upstream, inbox }, mut exchange } = tunnel;
+    let TunnelStart { ends: TunnelEnds { socket: mut upstream, inbox, slot }, mut exchange } = tunnel;
     downstream.keep_alive(KEEP_ALIVE_AFTER);
     upstream.keep_alive(KEEP_ALIVE_AFTER);
     let (from_client, to_client) = (Passed::default(), Passed::default());
@@ -90,6 +93,7 @@ pub async fn run(tunnel: TunnelStart, mut downstream: Socket, early: BytesMut, c
         })
         .await;
     }
+    drop((upstream, slot));
     exchange.add_tunneled(from_client.bytes.get(), to_client.bytes.get());
     exchange.complete();
 }

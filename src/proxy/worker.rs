@@ -22,6 +22,7 @@ use crate::upstream::budget::Budget;
 use super::current::Current;
 use super::health::Health;
 use super::interventions::Interventions;
+use super::left_behind::AllLeftBehind;
 use super::measure::{OfRoute, Series};
 use super::snapshot::Snapshot;
 use super::telling::{Telling, WorkerLines};
@@ -58,6 +59,8 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     /// What all of them count.
     pub measurements: Arc<Measurements>,
+    /// Requests at the app whose client has left.
+    pub left_behind: AllLeftBehind,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -145,6 +148,7 @@ impl Worker {
             buffers,
             series,
             measurements,
+            left_behind: AllLeftBehind::default(),
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -239,6 +243,7 @@ impl Worker {
     /// What ends from now on was cut off by us.
     pub fn abort(&self) {
         self.aborting.set(true);
+        self.left_behind.clear();
     }
 
     /// Lets every connection end at the next opportunity.

@@ -64,6 +64,11 @@ where
         Ok(answer)
     }
 
+    /// Whether its place in the app is counted, and still taken.
+    pub fn is_counted(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.is_counted())
+    }
+
     /// Whether all of it was handed on.
     pub fn is_over(&self) -> bool {
         matches!(self.decoder, Decoder::Over)

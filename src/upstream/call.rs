@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fault::{UploadFault, UpstreamFault};
+use super::gate::Slot;
 use super::outgoing::{Outgoing, SendFault};
 use super::pool::Connection;
 use super::response_head::{AnswerHead, AnswerScan, Asked};
@@ -39,6 +40,19 @@ pub struct Call<B> {
     answered: bool,
     /// The whole head has come; the deadline is not for what follows.
     head_received: bool,
+    /// The request's place in the app, free when this is dropped.
+    slot: Slot,
+}
+
+/// A request that may be written on another connection, with what it has.
+#[derive(Debug)]
+pub struct Unanswered<B> {
+    /// The request, back at its start.
+    pub outgoing: Outgoing<B>,
+    /// For the head of the answer.
+    pub deadline: Alarm,
+    /// Its place in the app.
+    pub slot: Slot,
 }
 
 impl<B> Call<B>
@@ -47,13 +61,8 @@ where
 {
     /// Nothing is sent yet. `patience` is for the app: it counts from the last byte of the request that the app
     /// took, and not while the client is the one who is waited for.
-    pub fn new(
-        connection: Connection,
-        outgoing: Outgoing<B>,
-        asked: Asked,
-        deadline: Alarm,
-        patience: Duration,
-    ) -> Call<B> {
+    pub fn new(connection: Connection, request: Unanswered<B>, asked: Asked, patience: Duration) -> Call<B> {
+        let Unanswered { outgoing, deadline, slot } = request;
         Call {
             connection,
             outgoing,
@@ -66,6 +75,7 @@ where
             send_done: false,
             answered: false,
             head_received: false,
+            slot,
         }
     }
 
@@ -120,20 +130,20 @@ where
     }
 
     /// Whether the request was written whole.
-    pub(super) fn sent_whole(&self) -> bool {
+    pub fn sent_whole(&self) -> bool {
         self.send_error.is_none() && self.outgoing.is_done()
     }
 
     /// The request, if it may be written again on another connection: when no byte of it was written, or
     /// when it is `repeatable`, has no body, and no byte of an answer came.
-    pub fn into_unanswered(self, repeatable: bool) -> Option<(Outgoing<B>, Alarm)> {
-        let Call { mut outgoing, deadline, answered, .. } = self;
+    pub fn into_unanswered(self, repeatable: bool) -> Option<Unanswered<B>> {
+        let Call { mut outgoing, deadline, answered, slot, .. } = self;
         let untouched = outgoing.written() == 0;
         if answered || !(untouched || (repeatable && outgoing.is_bodiless())) {
             return None;
         }
         outgoing.rewind();
-        Some((outgoing, deadline))
+        Some(Unanswered { outgoing, deadline, slot })
     }
 
     /// Whether no byte of the request was written.
@@ -141,9 +151,22 @@ where
         self.outgoing.written() == 0
     }
 
-    /// The socket, with what was read past the head, for a tunnel.
-    pub fn into_tunnel(self) -> (Socket, BytesMut) {
-        (self.connection.socket, self.connection.inbox)
+    /// The socket, with what was read past the head, and the place in the app, for a tunnel.
+    pub fn into_tunnel(self) -> (Socket, BytesMut, Slot) {
+        (self.connection.socket, self.connection.inbox, self.slot)
+    }
+
+    /// Whether its place in the app is counted.
+    pub fn is_counted(&self) -> bool {
+        self.slot.is_counted()
+    }
+
+    /// Says that nothing more comes, and reads until the app has ended.
+    pub async fn hang_up(mut self) -> io::Result<()> {
+        let mut sink = vec![0; FIRST_READ];
+        self.connection.socket.shutdown().await?;
+        while self.connection.socket.read(&mut sink).await? > 0 {}
+        Ok(())
     }
 
     fn ended(&mut self, error: io::Error) -> UpstreamFault {

@@ -34,10 +34,21 @@ pub struct RequestHead<'a> {
     pub client: Option<IpAddr>,
     /// For the other `X-Forwarded-*`.
     pub forwarded: Forwarded<'a>,
-    /// Whether the body goes out chunked.
-    pub chunked: bool,
+    /// How the body goes out.
+    pub framing: Framing,
     /// Whether to ask for a WebSocket.
     pub upgrade: bool,
+}
+
+/// How a request's body goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// As the fields that came say: with their length, or none.
+    AsReceived,
+    /// It came chunked, and is so long.
+    Length(u64),
+    /// Chunked.
+    Chunked,
 }
 
 impl RequestHead<'_> {
@@ -85,8 +96,12 @@ impl RequestHead<'_> {
     }
 
     fn connection_fields(&self, out: &mut BytesMut) {
-        if self.chunked {
-            field(out, b"transfer-encoding", b"chunked");
+        match self.framing {
+            Framing::AsReceived => {}
+            Framing::Length(length) => {
+                field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+            }
+            Framing::Chunked => field(out, b"transfer-encoding", b"chunked"),
         }
         if self.upgrade {
             out.put_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
@@ -135,7 +150,7 @@ mod tests {
             id: &RequestId::uuid4(0, &mut BytesMut::new()),
             client: Some("203.0.113.9".parse().unwrap()),
             forwarded: Forwarded { scheme: Scheme::Https, host: b"a", port: 443 },
-            chunked: false,
+            framing: Framing::AsReceived,
             upgrade: false,
         }
         .encode(&mut out);
