@@ -150,6 +150,7 @@ impl Daemon {
             measurements,
             interventions: Arc::default(),
             health: Arc::default(),
+            peers: Arc::default(),
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
