@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(lasts(240, 4, 960), None);
         assert_eq!(lasts(1, 1, 1), None);
         assert_eq!(lasts(999_999_937, 1, 999_999_937), None, "whatever the rounding");
-        assert_eq!(lasts(240, 1, 120), Some(10), "half the rate spends half a second of grace each second");
+        assert_eq!(lasts(240, 1, 120), Some(9), "half the rate spends half of each second of the grace");
         assert!(lasts(240, 1, 239).is_some());
     }
 
