@@ -31,7 +31,7 @@ pub struct Part {
     pub what: String,
 }
 
-/// The parts, the largest things an operator can lower.
+/// The parts, each with the key that lowers it.
 pub fn worst_case(model: &Model) -> Vec<Part> {
     let (listen, upstream) = (&model.listen, &model.upstream);
     let head = bytes(listen.max_header_bytes);
