@@ -16,6 +16,7 @@ use crate::alarms::Alarm;
 use crate::message::forwarded::Forwarded;
 use crate::message::hop_by_hop::ConnectionOptions;
 use crate::message::local_reply::LocalReply;
+use crate::message::pace::Pace;
 use crate::message::websocket;
 use crate::upstream::answer::Answer;
 use crate::upstream::call::{Call, Unanswered};
@@ -102,7 +103,9 @@ async fn receive(
     let snapshot = Rc::clone(&exchange.snapshot);
     let length_is_known = body.size_hint().exact().is_some();
     let pause = Alarm::new(&conn.worker.alarms);
-    let body = UploadBody::new(body, passed.max_body, pause, snapshot.model.listen.body_timeout);
+    let listen = &snapshot.model.listen;
+    let (patience, pace) = (listen.body_timeout, Pace::new(listen.min_body_rate));
+    let body = UploadBody::new(body, passed.max_body, pause, patience, pace);
     if exchange.handling().is_some_and(|handling| handling.stream) {
         let body = RequestBody::streamed(body);
         return Ok(if length_is_known { Upload::Length(body) } else { Upload::Chunked(body) });

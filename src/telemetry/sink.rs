@@ -12,14 +12,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::model::memory::SINK_BUFFERS;
 
 use super::outlet::Outlet;
 
 /// A worker's buffer is handed over when it holds this much, or when the timer says so. Each time wakes a thread, which
 /// costs more than the copy: a quarter of it costs a request with an EMF line 4% more.
-const FLUSH_AT_BYTES: usize = 256 * 1024;
+const FLUSH_AT_BYTES: usize = SINK_BUFFERS.1;
 /// Buffers that may wait for the writer.
-const QUEUE_BUFFERS: usize = 8;
+const QUEUE_BUFFERS: usize = SINK_BUFFERS.0;
 /// Written buffers that are kept for the workers: memory that is in the cache, not fresh from the kernel.
 const SPARE_BUFFERS: usize = 4;
 /// How often it is told that lines were dropped.

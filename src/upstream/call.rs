@@ -15,13 +15,14 @@ use super::outgoing::{Outgoing, SendFault};
 use super::pool::Connection;
 use super::response_head::{AnswerHead, AnswerScan, Asked};
 use crate::alarms::Alarm;
+use crate::config::model::memory::ANSWER_READ;
 use crate::socket::Socket;
 
 /// First read of an answer; most answers fit.
 const FIRST_READ: usize = 8 * 1024;
 /// What one read may grow to while the app sends faster than we read. Larger ones leave the core's cache and
 /// run into the kernel's pacing: they cost more a byte, not less (`make bench`, `large`).
-const LARGEST_READ: usize = 32 * 1024;
+const LARGEST_READ: usize = ANSWER_READ;
 
 /// A request being sent and its answer being awaited, at the same time: an app may answer early.
 #[derive(Debug)]

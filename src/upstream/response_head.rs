@@ -11,12 +11,13 @@ use http::{Method, StatusCode};
 use memchr::memchr2;
 
 use super::fault::UpstreamFault;
+use crate::config::model::memory::ANSWER_HEAD;
 use crate::message::head::{parse_length, trim_whitespace};
 use crate::message::hop_by_hop::ConnectionOptions;
 use crate::message::websocket;
 
 /// Bytes of a response head.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = ANSWER_HEAD;
 /// Field lines of a response head.
 const MAX_FIELDS: usize = 128;
 

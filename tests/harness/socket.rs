@@ -1,7 +1,7 @@
 //! A connected stream, TCP or Unix, and the addresses of both, written as tollgate writes them.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -26,6 +26,23 @@ impl Socket {
                 stream.set_nodelay(true)?;
                 Ok(Socket::Tcp(stream))
             }
+        }
+    }
+
+    /// Connects to `host:port` from an address of the loopback network, such as `127.0.0.2`.
+    pub fn connect_from(source: [u8; 4], address: &str) -> io::Result<Socket> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect(&address.parse::<SocketAddr>().expect("an address and a port").into())?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(Socket::Tcp(socket.into()))
+    }
+
+    /// A second handle on the same stream.
+    pub fn duplicate(&self) -> Socket {
+        match self {
+            Socket::Tcp(stream) => Socket::Tcp(stream.try_clone().unwrap()),
+            Socket::Unix(stream) => Socket::Unix(stream.try_clone().unwrap()),
         }
     }
 

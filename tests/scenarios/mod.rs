@@ -15,6 +15,7 @@ mod forwarded;
 mod framing;
 mod gunicorn;
 mod hop_by_hop;
+mod hostile;
 mod in_process;
 mod keepalive;
 mod leaving;
