@@ -62,6 +62,7 @@ impl Exchange {
             bytes_out: conn.wire.written() - self.written_before + self.tunneled.1,
             duration_nanos: now.nanos_since(self.opened),
             response_head_nanos: self.response_head_nanos,
+            queue_nanos: self.queue_nanos,
             told: &self.told,
         }
     }
@@ -78,6 +79,9 @@ impl Exchange {
         let of = &self.snapshot.series;
         let OfRoute { series: route, timings, .. } = of.route(self.route);
         route.count(ended, timings);
+        if self.asked_upstream {
+            series.apps[usize::from(self.canary)].count(ended.status);
+        }
         if let Some(limit) = self.account.refusing.as_ref().and_then(|by| of.limit(&by.limit)) {
             limit.refused.add(1);
         }
@@ -146,7 +150,9 @@ impl Exchange {
             duration_nanos: ended.duration_nanos,
             connect_nanos: self.connect_nanos,
             response_head_nanos: ended.response_head_nanos,
+            queue_nanos: ended.queue_nanos,
             upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
+            canary: self.asked_upstream && self.canary,
             user_agent: headers.get(header::USER_AGENT),
             traceparent: headers.get(TRACEPARENT),
             amzn_trace_id: headers.get(X_AMZN_TRACE_ID),

@@ -60,8 +60,12 @@ pub struct Exchange {
     pub connect_nanos: Option<u64>,
     /// From the request's first byte upstream to the response head.
     pub response_head_nanos: Option<u64>,
+    /// For how long it waited for a slot of the app, if it did.
+    pub queue_nanos: Option<u64>,
     /// The app was asked.
     pub asked_upstream: bool,
+    /// The app that was chosen is the canary.
+    pub canary: bool,
     /// Whether it is measured; what load balancers ask of our health is not.
     pub is_measured: bool,
     pub(super) told: Told,
@@ -140,7 +144,9 @@ impl Exchange {
             total: None,
             connect_nanos: None,
             response_head_nanos: None,
+            queue_nanos: None,
             asked_upstream: false,
+            canary: false,
             is_measured: true,
             told: Told::default(),
             conn: Rc::clone(conn),

@@ -112,6 +112,9 @@ impl Measurements {
             upstream.reuses += worker.reuses.get();
             upstream.repeats += worker.repeats.get();
             upstream.idle += worker.idle.get();
+            let of_apps = upstream.requests.iter_mut().zip(&worker.apps);
+            of_apps.for_each(|(sum, app)| add(sum, app.requests()));
+            add(&mut upstream.queue_refusals, worker.queue.refusals());
             totals.process.invalid_emf_lines += worker.invalid_emf_lines.get();
         }
         totals.routes.retain(|_, route| route.count() > 0);
@@ -157,6 +160,10 @@ impl Measurements {
     }
 }
 
+fn add<const N: usize>(sums: &mut [u64; N], more: [u64; N]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
 /// A value of the app's as a label: short and printable, or none of its own.
 fn label(value: &[u8]) -> &str {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~');
@@ -188,6 +195,7 @@ mod tests {
             bytes_out: 2,
             duration_nanos: 3_000_000,
             response_head_nanos: None,
+            queue_nanos: None,
             told,
         }
     }
