@@ -56,7 +56,7 @@ fn everything_has_its_place_on_80_by_24() {
         "up, 4 of 4 in flight, 9 of 64 waiting",
         "down, 0 of 12 (auto) in flight",
         "21900 waited, refused: 3 full, 14 timed out, 2 shed",
-        "breaker        query, half open",
+        "breaker       query, half open",
         "must be at least 1",
         "emf, 12 lines",
         "blocked  address `203.0.113.77`",
