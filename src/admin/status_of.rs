@@ -83,7 +83,7 @@ impl Teller {
                 cost: talkers(&rankings.cost),
             },
             refusals: refusals.iter().map(refusal).collect(),
-            upstream: upstream(&totals, &prepared.destination.label, self.watch.upstream()),
+            upstream: upstream(&totals, &prepared.apps.main.destination.label, self.watch.upstream()),
             apps: status_of_apps::apps(&totals),
             queue: status_of_apps::queue(&totals),
             buffers: status_of_apps::buffers(&totals),

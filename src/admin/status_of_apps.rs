@@ -38,11 +38,16 @@ fn condition(state: AppState) -> Condition {
     }
 }
 
-/// Over all routes.
+/// Of the app and the canary together.
 pub(super) fn queue(totals: &Totals) -> QueueStatus {
-    let [full, timed_out, shed] = totals.upstream.queue_refusals;
-    let waited = totals.routes.values().map(|route| route.queue.count()).sum();
-    QueueStatus { waited, full, timed_out, shed }
+    let mut all = QueueStatus::default();
+    for queue in totals.apps.iter().map(|app| &app.queue) {
+        all.queued += queue.queued;
+        all.full += queue.full;
+        all.timed_out += queue.timed_out;
+        all.shed += queue.shed;
+    }
+    all
 }
 
 pub(super) fn buffers(totals: &Totals) -> BufferStatus {

@@ -29,11 +29,13 @@ use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::cloudwatch::push::Push;
-use crate::config::model::{ListenAddress, Model};
+use crate::config::model::{ListenAddress, Model, Upstream, UpstreamAddress};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
+use crate::upstream::app::Apps;
+use crate::upstream::budget::Budget;
 use crate::upstream::connect::Destination;
 
 use self::background::Background;
@@ -108,6 +110,7 @@ pub struct Daemon {
     snapshots: Option<Background>,
     current: Arc<Current>,
     seats: Arc<Seats>,
+    buffers: Arc<Budget>,
     clock: RefCell<Clock>,
     control: Arc<Control>,
     reloads_asked: mpsc::Receiver<ReloadAsked>,
@@ -121,8 +124,7 @@ impl Daemon {
         let workers = workers
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
             .unwrap_or(1);
-        let destination = Destination::resolve(&model.upstream.address)
-            .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error))?;
+        let destinations = resolve(&model.upstream)?;
         let clock = Clock::start();
         let unix_seconds = limits::now(&clock).unix_nanos / 1_000_000_000;
         let keys = keys_file::of(&model.identity, unix_seconds)
@@ -139,17 +141,20 @@ impl Daemon {
         let mut names = bound.names;
         let admin_bound = bind_admin(&model, &mut names)?;
         let seats = Seats::new(model.listen.max_connections);
+        let buffers = Budget::new(model.upstream.buffers.total as u64);
         let max_keys = model.store.max_keys;
         let measurements = Arc::new(Measurements::new(&model.metrics));
-        let upstream = destination.label.clone();
+        let apps = destinations.apps(&model.upstream, None);
+        let upstream = apps.main.destination.label.clone();
         let taken_over = AtomicUsize::new(0);
-        let prepared = Prepared { model, destination, keys, buckets: Arc::clone(&buckets), taken_over };
+        let prepared = Prepared { model, apps, keys, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,
             measurements,
             interventions: Arc::default(),
             health: Arc::default(),
+            buffers,
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
@@ -169,7 +174,7 @@ impl Daemon {
         let tending = limits::tend(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
         let snapshots = snapshots::keep(&store, Arc::clone(&shared.current), clock.sibling())
             .map_err(StartError::Threads)?;
-        let Shared { current, seats, measurements, .. } = shared;
+        let Shared { current, seats, measurements, buffers, .. } = shared;
         let emf = current.get().model.emf.clone();
         let intervals =
             intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
@@ -202,6 +207,7 @@ impl Daemon {
             snapshots,
             current,
             seats,
+            buffers,
             clock: RefCell::new(clock),
             control,
             reloads_asked,
@@ -260,6 +266,29 @@ impl Daemon {
         drop(self.alerts);
         drop(self.push);
         self.sinks.close();
+    }
+}
+
+/// Where each version of the app is.
+#[derive(Debug)]
+struct Destinations {
+    main: Destination,
+    canary: Option<Destination>,
+}
+
+/// Resolves all names of the app. Blocks on the resolver.
+fn resolve(upstream: &Upstream) -> Result<Destinations, StartError> {
+    let resolve = |address: &UpstreamAddress| {
+        Destination::resolve(address).map_err(|error| StartError::Upstream(address.to_string(), error))
+    };
+    let main = resolve(&upstream.address)?;
+    let canary = upstream.canary.as_ref().map(|canary| resolve(&canary.address)).transpose()?;
+    Ok(Destinations { main, canary })
+}
+
+impl Destinations {
+    fn apps(self, upstream: &Upstream, before: Option<&Apps>) -> Apps {
+        Apps::new(upstream, self.main, self.canary, before)
     }
 }
 

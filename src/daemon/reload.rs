@@ -13,7 +13,6 @@ use crate::config::diff::{self, Change};
 use crate::config::model::Model;
 use crate::limit::carry::{Carried, Fate, Impact, carry_over};
 use crate::proxy::current::Prepared;
-use crate::upstream::connect::Destination;
 
 use super::{Daemon, StartError, keys_file, limits, logging};
 
@@ -105,15 +104,14 @@ impl Daemon {
         let changes = diff::changes(&old.model, &model);
         let mut problems: Vec<String> = changes.iter().filter_map(restart_needed).collect();
         // Resolved even if the address is the same: a name may have moved.
-        let destination = Destination::resolve(&model.upstream.address)
-            .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error));
+        let destinations = super::resolve(&model.upstream);
         let unix_seconds = limits::now(&self.clock.borrow()).unix_nanos / 1_000_000_000;
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error));
-        let (destination, keys) = match (destination, keys) {
-            (Ok(destination), Ok(keys)) if problems.is_empty() => (destination, keys.map(Arc::new)),
-            (destination, keys) => {
-                problems.extend(destination.err().map(|error| error.to_string()));
+        let (destinations, keys) = match (destinations, keys) {
+            (Ok(destinations), Ok(keys)) if problems.is_empty() => (destinations, keys.map(Arc::new)),
+            (destinations, keys) => {
+                problems.extend(destinations.err().map(|error| error.to_string()));
                 problems.extend(keys.err().map(|error| error.to_string()));
                 return Err(problems);
             }
@@ -131,7 +129,7 @@ impl Daemon {
         let model = Arc::new(model);
         self.swap(Prepared {
             model: Arc::clone(&model),
-            destination,
+            apps: destinations.apps(&model.upstream, Some(&old.apps)),
             keys,
             buckets: Arc::clone(&old.buckets),
             taken_over: AtomicUsize::new(0),
@@ -146,6 +144,7 @@ impl Daemon {
         let prepared = Arc::new(prepared);
         let model = &prepared.model;
         self.seats.set_max(model.listen.max_connections);
+        self.buffers.set_max(model.upstream.buffers.total as u64);
         logging::set_level(model.log.level);
         self.current.swap(Arc::clone(&prepared));
         let all = async {

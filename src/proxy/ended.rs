@@ -12,6 +12,7 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::record::{Outcome, Record};
 use crate::telemetry::series::Ended;
 use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
+use crate::upstream::app::AppName;
 use crate::upstream::fault::UpstreamFault;
 
 use super::caller::User;
@@ -79,8 +80,8 @@ impl Exchange {
         let of = &self.snapshot.series;
         let OfRoute { series: route, timings, .. } = of.route(self.route);
         route.count(ended, timings);
-        if self.asked_upstream {
-            series.apps[usize::from(self.canary)].count(ended.status);
+        if let Some(pool) = &self.asked {
+            series.app(pool.app.name.as_str()).count(ended.status);
         }
         if let Some(limit) = self.account.refusing.as_ref().and_then(|by| of.limit(&by.limit)) {
             limit.refused.add(1);
@@ -151,8 +152,8 @@ impl Exchange {
             connect_nanos: self.connect_nanos,
             response_head_nanos: ended.response_head_nanos,
             queue_nanos: ended.queue_nanos,
-            upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
-            canary: self.asked_upstream && self.canary,
+            upstream: self.asked.as_ref().map(|pool| &*pool.app.destination.label),
+            canary: self.asked.as_ref().is_some_and(|pool| pool.app.name == AppName::Canary),
             user_agent: headers.get(header::USER_AGENT),
             traceparent: headers.get(TRACEPARENT),
             amzn_trace_id: headers.get(X_AMZN_TRACE_ID),

@@ -23,6 +23,7 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::record::Outcome;
 use crate::telemetry::series::Told;
 use crate::upstream::fault::UpstreamFault;
+use crate::upstream::pool::Pool;
 
 use super::admit::Account;
 use super::body::Body;
@@ -60,12 +61,10 @@ pub struct Exchange {
     pub connect_nanos: Option<u64>,
     /// From the request's first byte upstream to the response head.
     pub response_head_nanos: Option<u64>,
-    /// For how long it waited for a slot of the app, if it did.
+    /// The app that was asked.
+    pub asked: Option<Rc<Pool>>,
+    /// It waited so long for a slot of the app, if it had to.
     pub queue_nanos: Option<u64>,
-    /// The app was asked.
-    pub asked_upstream: bool,
-    /// The app that was chosen is the canary.
-    pub canary: bool,
     /// Whether it is measured; what load balancers ask of our health is not.
     pub is_measured: bool,
     pub(super) told: Told,
@@ -144,9 +143,8 @@ impl Exchange {
             total: None,
             connect_nanos: None,
             response_head_nanos: None,
+            asked: None,
             queue_nanos: None,
-            asked_upstream: false,
-            canary: false,
             is_measured: true,
             told: Told::default(),
             conn: Rc::clone(conn),

@@ -17,6 +17,7 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::record::Record;
 use crate::telemetry::series::{Ended, WorkerSeries};
+use crate::upstream::budget::Budget;
 
 use super::current::Current;
 use super::health::Health;
@@ -51,6 +52,8 @@ pub struct Worker {
     pub interventions: Arc<Interventions>,
     /// What is told the load balancer.
     pub health: Arc<Health>,
+    /// Memory for bodies that are kept so that the app does not wait for clients.
+    pub buffers: Arc<Budget>,
     /// What this worker counts.
     pub series: Arc<WorkerSeries>,
     /// What all of them count.
@@ -72,6 +75,8 @@ pub struct Shared {
     pub interventions: Arc<Interventions>,
     /// What is told the load balancer.
     pub health: Arc<Health>,
+    /// Memory for bodies that are kept so that the app does not wait for clients.
+    pub buffers: Arc<Budget>,
     /// What is measured.
     pub measurements: Arc<Measurements>,
 }
@@ -119,7 +124,7 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats, measurements, interventions, health } = shared;
+        let Shared { current, seats, measurements, interventions, health, buffers } = shared;
         let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
@@ -137,6 +142,7 @@ impl Worker {
             value_room: RefCell::new(BytesMut::new()),
             interventions,
             health,
+            buffers,
             series,
             measurements,
             seats,
@@ -252,7 +258,7 @@ impl Worker {
             self.alarms.sweep();
             let now = self.clock.recent();
             self.series.beat(now);
-            self.series.idle.set(self.snapshot.borrow().pool.len() as u64);
+            self.series.idle.set(self.snapshot.borrow().pools.idle() as u64);
             if last_flush + FLUSH_EVERY <= now {
                 last_flush = now;
                 self.flush();
@@ -260,7 +266,7 @@ impl Worker {
             if last_quiet + QUIET_SWEEP_EVERY <= now {
                 last_quiet = now;
                 self.clock.reanchor();
-                self.snapshot.borrow().pool.sweep(now);
+                self.snapshot.borrow().pools.sweep(now);
             }
         }
     }

@@ -11,10 +11,6 @@ use super::totals::CLASSES;
 
 /// The app and the canary, as labels have them.
 pub const APPS: [&str; 2] = ["main", "canary"];
-/// Why the queue refuses, as labels have it: it was full, `queue.timeout` passed, or a more urgent request needed the
-/// place.
-pub const QUEUE_REFUSALS: [&str; 3] = ["full", "timeout", "shed"];
-
 /// What a worker counts of the app, or of the canary.
 #[derive(Debug, Default)]
 pub struct AppSeries {
@@ -28,27 +24,9 @@ impl AppSeries {
         self.requests[class].add(1);
     }
 
-    /// By [`CLASSES`].
-    pub(super) fn requests(&self) -> [u64; CLASSES.len()] {
-        self.requests.each_ref().map(Counter::get)
-    }
-}
-
-/// What a worker counts of its requests that the queue refused.
-#[derive(Debug, Default)]
-pub struct QueueSeries {
-    /// There was no place in the queue.
-    pub full: Counter,
-    /// It waited for `queue.timeout`.
-    pub timed_out: Counter,
-    /// It waited, and a more urgent one needed its place.
-    pub shed: Counter,
-}
-
-impl QueueSeries {
-    /// By [`QUEUE_REFUSALS`].
-    pub(super) fn refusals(&self) -> [u64; QUEUE_REFUSALS.len()] {
-        [&self.full, &self.timed_out, &self.shed].map(Counter::get)
+    /// Adds them to sums by [`CLASSES`].
+    pub(super) fn add_to(&self, sums: &mut [u64; CLASSES.len()]) {
+        sums.iter_mut().zip(&self.requests).for_each(|(sum, count)| *sum += count.get());
     }
 }
 
@@ -61,8 +39,8 @@ pub struct AppTotals {
     pub address: Arc<str>,
     /// Its condition.
     pub state: AppState,
-    /// Requests it has.
-    pub in_flight: u64,
+    /// Requests it has; `None` without a limit, where nobody counts them.
+    pub in_flight: Option<u64>,
     /// Requests that wait for it.
     pub waiting: u64,
     /// The most it may have, now; `None` for any number.
@@ -71,6 +49,21 @@ pub struct AppTotals {
     pub is_auto: bool,
     /// The most that may wait.
     pub queue_size: u64,
+    /// What its queue did since the app has this address.
+    pub queue: QueueTotals,
+}
+
+/// What a queue did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueTotals {
+    /// Requests that had to wait.
+    pub queued: u64,
+    /// Refused because it was full.
+    pub full: u64,
+    /// Refused because they waited for `queue.timeout`.
+    pub timed_out: u64,
+    /// Refused because a more urgent one needed the place.
+    pub shed: u64,
 }
 
 /// The condition of an app.

@@ -113,8 +113,7 @@ impl Measurements {
             upstream.repeats += worker.repeats.get();
             upstream.idle += worker.idle.get();
             let of_apps = upstream.requests.iter_mut().zip(&worker.apps);
-            of_apps.for_each(|(sum, app)| add(sum, app.requests()));
-            add(&mut upstream.queue_refusals, worker.queue.refusals());
+            of_apps.for_each(|(sum, app)| app.add_to(sum));
             totals.process.invalid_emf_lines += worker.invalid_emf_lines.get();
         }
         totals.routes.retain(|_, route| route.count() > 0);
@@ -158,10 +157,6 @@ impl Measurements {
         }
         totals
     }
-}
-
-fn add<const N: usize>(sums: &mut [u64; N], more: [u64; N]) {
-    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 /// A value of the app's as a label: short and printable, or none of its own.

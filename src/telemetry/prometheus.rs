@@ -301,7 +301,7 @@ fn decimal(parts: u64, parts_of_one: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::apps::{AppState, AppTotals, BreakerState, BufferTotals};
+    use crate::telemetry::apps::{AppState, AppTotals, BreakerState, BufferTotals, QueueTotals};
     use crate::telemetry::totals::{LimitTotals, ModelLabels, ModelTotals};
 
     fn totals() -> Totals {
@@ -351,19 +351,19 @@ mod tests {
             name,
             address: "127.0.0.1:8000".into(),
             state,
-            in_flight: 4,
+            in_flight: Some(4),
             waiting: 7,
             max_in_flight: Some(4),
             is_auto: false,
             queue_size: 64,
+            queue: QueueTotals { queued: 9, full: 1, timed_out: 2, shed: 0 },
         };
         let mut totals = totals();
         totals.apps = vec![app("main", AppState::Up)];
         totals.upstream.requests[0][1] = 3;
-        totals.upstream.queue_refusals = [1, 2, 0];
         let alone = encode(&totals, &[], Format::Text);
         assert!(!alone.contains("canary") && !alone.contains("tollgate_breaker_open{"), "{alone}");
-        let unknown = AppTotals { max_in_flight: None, ..app("canary", AppState::Unknown) };
+        let unknown = AppTotals { max_in_flight: None, in_flight: None, ..app("canary", AppState::Unknown) };
         totals.apps.push(unknown);
         totals.upstream.requests[1][4] = 2;
         totals.buffers = BufferTotals { used: 10, max: 20, spilled: 0, spill_max: 0 };
@@ -374,10 +374,10 @@ mod tests {
             "tollgate_upstream_requests_total{upstream=\"main\",status=\"2xx\"} 3",
             "tollgate_upstream_requests_total{upstream=\"canary\",status=\"5xx\"} 2",
             "tollgate_upstream_up{upstream=\"main\"} 1",
-            "tollgate_upstream_in_flight{upstream=\"canary\"} 4",
+            "tollgate_upstream_in_flight{upstream=\"main\"} 4",
             "tollgate_upstream_max_in_flight{upstream=\"main\"} 4",
             "tollgate_queue_length{upstream=\"main\"} 7",
-            "tollgate_queue_refusals_total{reason=\"timeout\"} 2",
+            "tollgate_queue_refusals_total{reason=\"timeout\",upstream=\"main\"} 2",
             "tollgate_buffer_bytes_max 20",
             "tollgate_breaker_open{route=\"a\"} 1",
             "tollgate_breaker_open{route=\"b\"} 0",

@@ -11,7 +11,7 @@ use http::Method;
 
 use crate::clock::Tick;
 
-use super::apps::{APPS, AppSeries, QueueSeries};
+use super::apps::{APPS, AppSeries};
 use super::histogram::{BUCKETS, Histogram, bucket_of};
 use super::record::Outcome;
 use super::talkers::Noted;
@@ -345,9 +345,7 @@ pub struct WorkerSeries {
     /// Idle connections to the app now.
     pub idle: Counter,
     /// By [`APPS`].
-    pub apps: [AppSeries; APPS.len()],
-    /// What the queue refused.
-    pub queue: QueueSeries,
+    pub(super) apps: [AppSeries; APPS.len()],
     /// EMF lines that the validator kept back.
     pub invalid_emf_lines: Counter,
     /// Who asks for most, and who was refused.
@@ -372,7 +370,6 @@ impl WorkerSeries {
             repeats: Counter::default(),
             idle: Counter::default(),
             apps: Default::default(),
-            queue: QueueSeries::default(),
             invalid_emf_lines: Counter::default(),
             noted: Mutex::default(),
         }
@@ -381,6 +378,11 @@ impl WorkerSeries {
     /// The series of a route, the shared one if there are too many.
     pub fn route(&self, name: &str) -> Arc<RouteSeries> {
         self.routes.get(name, |name| RouteSeries::new(name, &self.bounds), RouteSeries::is_unused)
+    }
+
+    /// The series of the app by its name, one of [`APPS`].
+    pub fn app(&self, name: &str) -> &AppSeries {
+        &self.apps[APPS.iter().position(|known| *known == name).unwrap_or(0)]
     }
 
     /// The series of a limit, the shared one if there are too many.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::apps::{APPS, AppTotals, BreakerState, BufferTotals, QUEUE_REFUSALS};
+use super::apps::{APPS, AppTotals, BreakerState, BufferTotals};
 use super::histogram::Histogram;
 
 /// Methods that are told apart, the last for all others.
@@ -133,8 +133,6 @@ pub struct UpstreamTotals {
     pub idle: u64,
     /// Requests that were sent to it, by [`APPS`] and [`CLASSES`].
     pub requests: [[u64; CLASSES.len()]; APPS.len()],
-    /// Requests that the queue refused, by [`QUEUE_REFUSALS`].
-    pub queue_refusals: [u64; QUEUE_REFUSALS.len()],
 }
 
 /// The process.

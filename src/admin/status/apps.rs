@@ -12,8 +12,8 @@ pub struct AppStatus {
     pub address: String,
     /// Its condition.
     pub state: Condition,
-    /// Requests it has.
-    pub in_flight: u64,
+    /// Requests it has; `null` without `max_in_flight`, where nobody counts them.
+    pub in_flight: Option<u64>,
     /// The most it may have, now; `null` for any number.
     pub max_in_flight: Option<u32>,
     /// Whether that number finds itself.
@@ -54,11 +54,11 @@ impl Condition {
     }
 }
 
-/// Requests that waited for a slot of the app, since the start.
+/// Requests that waited for a slot, since the app has the address it has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueStatus {
-    /// That waited and have ended, the refused among them.
-    pub waited: u64,
+    /// That had to wait.
+    pub queued: u64,
     /// Refused because the queue was full.
     pub full: u64,
     /// Refused because they waited for `queue.timeout`.

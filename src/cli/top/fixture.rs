@@ -32,7 +32,7 @@ pub(super) fn status() -> Status {
                 "max_in_flight": 4, "auto": false, "waiting": 9, "queue_size": 64, "requests": 181_000, "errors": 9},
             {"name": "canary", "address": "127.0.0.1:8001", "state": "down", "in_flight": 0,
                 "max_in_flight": 12, "auto": true, "waiting": 0, "queue_size": 64, "requests": 902, "errors": 3}],
-        "queue": {"waited": 21_900, "full": 3, "timed_out": 14, "shed": 2},
+        "queue": {"queued": 21_900, "full": 3, "timed_out": 14, "shed": 2},
         "buffers": {"used_bytes": 3_200_000, "max_bytes": 67_108_864, "spilled_bytes": 0, "max_spilled_bytes": 0},
         "breakers": [{"route": "query", "state": "half_open"}, {"route": "rest", "state": "closed"}],
         "reloads": {"done": 2, "failed": 1, "last_ms": 1_789_999_280_000u64,

@@ -233,10 +233,10 @@ fn slots(status: &Status) -> Vec<(Tone, &'static str, String)> {
     }
     let queue = &status.queue;
     let refused = queue.full + queue.timed_out + queue.shed;
-    if queue.waited + refused > 0 {
+    if queue.queued + refused > 0 {
         let text = format!(
             "{} waited, refused: {} full, {} timed out, {} shed",
-            queue.waited, queue.full, queue.timed_out, queue.shed
+            queue.queued, queue.full, queue.timed_out, queue.shed
         );
         rows.push((if refused > 0 { Tone::Warn } else { Tone::Plain }, "queue", text));
     }
@@ -257,19 +257,12 @@ fn slots(status: &Status) -> Vec<(Tone, &'static str, String)> {
 }
 
 fn told_app(app: &AppStatus) -> String {
-    let most = match (app.max_in_flight, app.auto) {
-        (None, _) => String::new(),
-        (Some(most), false) => format!(" of {most}"),
-        (Some(most), true) => format!(" of {most} (auto)"),
-    };
-    format!(
-        "{}, {}, {}{most} in flight, {} of {} waiting",
-        shown(&app.address),
-        app.state.as_str(),
-        app.in_flight,
-        app.waiting,
-        app.queue_size
-    )
+    let mut text = format!("{}, {}", shown(&app.address), app.state.as_str());
+    if let Some((in_flight, most)) = app.in_flight.zip(app.max_in_flight) {
+        let auto = if app.auto { " (auto)" } else { "" };
+        text = format!("{text}, {in_flight} of {most}{auto} in flight");
+    }
+    format!("{text}, {} of {} waiting", app.waiting, app.queue_size)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The families of the app's slots, its queue, what is buffered, and breakers.
 
-use super::super::apps::{APPS, AppTotals, QUEUE_REFUSALS};
+use super::super::apps::{APPS, AppTotals};
 use super::super::totals::{CLASSES, Totals};
 use super::Page;
 
@@ -16,7 +16,7 @@ pub(super) fn of_apps(page: &mut Page, totals: &Totals) {
     page.family("tollgate_upstream_up", "gauge", help);
     by_app(page, totals, |app| app.state.is_up().map(u64::from));
     page.family("tollgate_upstream_in_flight", "gauge", "Requests that the app has.");
-    by_app(page, totals, |app| Some(app.in_flight));
+    by_app(page, totals, |app| app.in_flight);
     page.family("tollgate_upstream_max_in_flight", "gauge", "The most it may have, now.");
     by_app(page, totals, |app| app.max_in_flight.map(u64::from));
     let help = "Requests that waited for a slot of the app: for how long.";
@@ -26,9 +26,14 @@ pub(super) fn of_apps(page: &mut Page, totals: &Totals) {
     by_app(page, totals, |app| Some(app.waiting));
     page.family("tollgate_queue_length_max", "gauge", "The most that may wait.");
     by_app(page, totals, |app| Some(app.queue_size));
+    page.family("tollgate_queued_requests_total", "counter", "Requests that had to wait for a slot.");
+    by_app(page, totals, |app| Some(app.queue.queued));
     page.family("tollgate_queue_refusals_total", "counter", "Requests that the queue refused.");
-    for (reason, count) in QUEUE_REFUSALS.iter().zip(totals.upstream.queue_refusals) {
-        page.sample(&[("reason", reason)], count);
+    for app in &totals.apps {
+        let queue = &app.queue;
+        for (reason, count) in [("full", queue.full), ("shed", queue.shed), ("timeout", queue.timed_out)] {
+            page.sample(&[("reason", reason), ("upstream", app.name)], count);
+        }
     }
     let buffers = &totals.buffers;
     page.gauge("tollgate_buffer_bytes", "Bodies kept in memory for slow clients.", buffers.used);
