@@ -19,7 +19,7 @@ async def slow_head(reader, writer):
 
 
 async def slow_body(reader, writer):
-    writer.write(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    writer.write(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
     while True:
         await beat(reader, writer)
 
