@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use http::header::{HeaderName, HeaderValue};
-use tollgate::config::model::shield::InFlightCap;
 use tollgate::config::{self, Overrides};
 use tollgate::message::local_reply::{BadRequest, LocalReply, RetryAfter};
 use tollgate::telemetry::access_line::AccessLine;
@@ -372,9 +371,9 @@ fn every_metric_of_prometheus_is_explained() {
 fn every_metric_of_emf_is_explained() {
     let all = "[metrics.from_response]\ncache_hit = { header = \"X-Cache\", equals = \"HIT\" }\n\
         analysis_latency = { server_timing = \"analysis\" }\nserver_timing = [\"NAME\"]\n\
-        llm = { tokens = \"X-LLM-Tokens\" }\n[upstream]\naddress = \"127.0.0.1:8000\"\n";
-    let mut loaded = config::load(all, "all", &|_| None, &Overrides::default()).unwrap();
-    loaded.model.upstream.max_in_flight = Some(InFlightCap::Fixed(4));
+        llm = { tokens = \"X-LLM-Tokens\" }\n[upstream]\naddress = \"127.0.0.1:8000\"\n\
+        max_in_flight = 4\n";
+    let loaded = config::load(all, "all", &|_| None, &Overrides::default()).unwrap();
     let metrics = catalog::metrics(&loaded.model);
     let text = telemetry();
     let section = text.split("\n## EMF\n").nth(1).unwrap().split("\n## ").next().unwrap();

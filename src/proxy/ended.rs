@@ -13,7 +13,6 @@ use crate::telemetry::record::{Outcome, Record};
 use crate::telemetry::series::Ended;
 use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
 use crate::upstream::app::AppName;
-use crate::upstream::fault::UpstreamFault;
 
 use super::caller::User;
 use super::exchange::{CLIENT_CLOSED_REQUEST, Exchange};
@@ -32,8 +31,8 @@ impl Drop for Exchange {
             let now = self.conn.worker.now();
             self.account.close(&self.snapshot.buckets, now);
         }
-        if self.conn.wire.was_overdue() {
-            self.because(UpstreamFault::RouteTimeout.to_string());
+        if let Some(slowness) = self.conn.wire.overdue() {
+            self.because(slowness.to_string());
         }
         let ended = self.ended();
         self.count(&ended);
