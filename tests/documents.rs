@@ -341,7 +341,9 @@ fn every_configuration_in_the_documents_can_be_used() {
             .collect();
         assert!(!blocks.is_empty(), "{name} has examples");
         for block in blocks {
-            let whole = format!("[upstream]\naddress = \"127.0.0.1:8000\"\n{block}");
+            let address = "[upstream]\naddress = \"127.0.0.1:8000\"\n";
+            let address = if block.contains("[upstream]") { "" } else { address };
+            let whole = format!("{address}{block}");
             let loaded = config::load(&whole, name, &|_| None, &Overrides::default());
             if let Err(report) = loaded {
                 panic!("docs/{name}:\n{block}\n{}", report.render(false));

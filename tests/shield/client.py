@@ -60,10 +60,11 @@ class Client:
             self.connection = None
 
 
-def measure(port, path, requests, source=None):
-    """How long each of so many requests took, in seconds; raises Starved."""
+def measure(port, path, requests, source=None, seconds=0.0):
+    """How long each request took, in seconds; so many requests, and for so long, at least. Raises Starved."""
     client, durations, failures, lost = Client(port, source), [], 0, 0
-    while len(durations) < requests:
+    end = time.monotonic() + seconds
+    while len(durations) < requests or time.monotonic() < end:
         try:
             status, took = client.get(path)
         except OSError:

@@ -17,6 +17,9 @@ from client import Client, Starved, measure, quantile
 from servers import HERE, gunicorn, nginx, tollgate
 
 ATTACKS = {"slow head": "head", "slow body": "body", "slow reader": "reader"}
+# A server that cuts slow clients off does so after some seconds, and they come again.
+LEAST_SECONDS = 10.0
+WARM_UP_REQUESTS = 50
 MOST_RATIO = 1.5
 MOST_WAIT = 2.0
 SERVICE_SECONDS = 0.05
@@ -47,11 +50,11 @@ def under_attack(server, options):
                 continue
             # Each attack meets a server that nobody has worn out before.
             with tempfile.TemporaryDirectory() as directory, server(pathlib.Path(directory)) as port:
+                measure(port, "/quick", WARM_UP_REQUESTS)
                 held = attack(port, kind, options.connections) if kind else contextlib.nullcontext()
                 with held:
                     try:
-                        measure(port, "/quick", options.requests // 10)
-                        figures = told(measure(port, "/quick", options.requests))
+                        figures = told(measure(port, "/quick", options.requests, seconds=LEAST_SECONDS))
                     except Starved:
                         found[name] = None
                         continue
