@@ -50,6 +50,7 @@ fn ended(told: &Told, duration_nanos: u64) -> Ended<'_> {
         bytes_out: 700,
         duration_nanos,
         response_head_nanos: Some(duration_nanos / 2),
+        queue_nanos: None,
         told,
     }
 }
@@ -90,7 +91,7 @@ fn lines() {
         log_group: None,
         log_stream: None,
     };
-    let template = Template::new(&emf, &FromResponse::default());
+    let template = Template::new(&emf, &FromResponse::default(), true);
     let (dimensions, told) = (template.dimensions("query"), Told::default());
     let fields = [b'x'; 450];
     let mut out = Vec::with_capacity(1 << 20);

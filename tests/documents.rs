@@ -277,7 +277,9 @@ fn every_field_of_a_record_is_explained() {
             duration_nanos: 1,
             connect_nanos: Some(1),
             response_head_nanos: Some(1),
+            queue_nanos: Some(1),
             upstream: Some("a"),
+            canary: true,
             user_agent: Some(&value),
             traceparent: Some(&value),
             amzn_trace_id: Some(&value),
@@ -330,7 +332,7 @@ fn every_dependency_has_its_reason() {
 
 #[test]
 fn every_configuration_in_the_documents_can_be_used() {
-    for name in ["limits.md", "migrating.md", "telemetry.md", "alerts.md"] {
+    for name in ["limits.md", "migrating.md", "telemetry.md", "alerts.md", "shield.md"] {
         let text = read(&root().join("docs").join(name));
         let blocks: Vec<&str> = text
             .split("```toml\n")
@@ -339,7 +341,9 @@ fn every_configuration_in_the_documents_can_be_used() {
             .collect();
         assert!(!blocks.is_empty(), "{name} has examples");
         for block in blocks {
-            let whole = format!("[upstream]\naddress = \"127.0.0.1:8000\"\n{block}");
+            let address = "[upstream]\naddress = \"127.0.0.1:8000\"\n";
+            let address = if block.contains("[upstream]") { "" } else { address };
+            let whole = format!("{address}{block}");
             let loaded = config::load(&whole, name, &|_| None, &Overrides::default());
             if let Err(report) = loaded {
                 panic!("docs/{name}:\n{block}\n{}", report.render(false));
@@ -369,9 +373,10 @@ fn every_metric_of_prometheus_is_explained() {
 fn every_metric_of_emf_is_explained() {
     let all = "[metrics.from_response]\ncache_hit = { header = \"X-Cache\", equals = \"HIT\" }\n\
         analysis_latency = { server_timing = \"analysis\" }\nserver_timing = [\"NAME\"]\n\
-        llm = { tokens = \"X-LLM-Tokens\" }\n[upstream]\naddress = \"127.0.0.1:8000\"\n";
+        llm = { tokens = \"X-LLM-Tokens\" }\n[upstream]\naddress = \"127.0.0.1:8000\"\n\
+        max_in_flight = 4\n";
     let loaded = config::load(all, "all", &|_| None, &Overrides::default()).unwrap();
-    let metrics = catalog::metrics(&loaded.model.metrics.from_response);
+    let metrics = catalog::metrics(&loaded.model);
     let text = telemetry();
     let section = text.split("\n## EMF\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let mut told = BTreeSet::new();

@@ -10,13 +10,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, Tick};
 use crate::config::diff::Change;
+use crate::config::model::Upstream;
 use crate::config::model::admin::Secret;
+use crate::config::model::shield::InFlightCap;
 use crate::limit::state::Now;
 use crate::proxy::current::Prepared;
 use crate::proxy::health::Readiness;
 use crate::proxy::worker::Shared;
+use crate::telemetry::apps::{AppState, AppTotals, QueueTotals};
 use crate::telemetry::sink::Dropped;
 use crate::telemetry::totals::{ProcessTotals, Totals};
+use crate::upstream::app::{App, AppName};
+use crate::upstream::gate::GateFigures;
 
 use super::process_figures::ProcessFigures;
 
@@ -168,6 +173,7 @@ impl Control {
         let mut totals = self.shared.measurements.totals();
         totals.traffic.connections_open = self.shared.seats.taken() as u64;
         totals.traffic.max_connections = self.shared.seats.max() as u64;
+        self.read_apps(&mut totals);
         totals.process = self.process(totals.process.invalid_emf_lines);
         totals
     }
@@ -180,6 +186,15 @@ impl Control {
     /// What callers must show now.
     pub(super) fn token(&self) -> Option<Secret> {
         self.prepared().model.admin.as_ref().and_then(|admin| admin.token.clone())
+    }
+
+    fn read_apps(&self, totals: &mut Totals) {
+        let prepared = self.prepared();
+        let upstream = &prepared.model.upstream;
+        totals.apps = prepared.apps.each().map(|app| app_totals(app, upstream)).collect();
+        let buffers = &self.shared.buffers;
+        totals.buffers.used = buffers.used();
+        totals.buffers.max = buffers.max();
     }
 
     fn process(&self, invalid_emf_lines: u64) -> ProcessTotals {
@@ -209,6 +224,27 @@ impl Control {
 
     fn dropped_lines(&self) -> BTreeMap<&'static str, u64> {
         self.sinks.iter().map(|(name, dropped)| (*name, dropped.lines())).collect()
+    }
+}
+
+fn app_totals(app: &App, upstream: &Upstream) -> AppTotals {
+    let cap = match (app.name, &upstream.canary) {
+        (AppName::Canary, Some(canary)) => canary.max_in_flight.or(upstream.max_in_flight),
+        _ => upstream.max_in_flight,
+    };
+    let gate = &app.gate;
+    let GateFigures { queued, full, shed, timed_out } = gate.figures();
+    let max_in_flight = gate.cap();
+    AppTotals {
+        name: app.name.as_str(),
+        address: (&*app.destination.label).into(),
+        state: AppState::Unknown,
+        in_flight: max_in_flight.map(|_| gate.in_flight().into()),
+        waiting: gate.waiting() as u64,
+        max_in_flight,
+        is_auto: matches!(cap, Some(InFlightCap::Auto { .. })),
+        queue_size: gate.size() as u64,
+        queue: QueueTotals { queued, full, timed_out, shed },
     }
 }
 

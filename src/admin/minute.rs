@@ -25,6 +25,18 @@ pub(super) struct Minute(VecDeque<(Tick, BTreeMap<Arc<str>, Durations>)>);
 struct Durations {
     whole: Histogram,
     upstream: Histogram,
+    queue: Histogram,
+}
+
+/// Of a route in the last minute; each `None` if there was nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Latencies {
+    /// From head to last byte.
+    pub(super) whole: Option<Latency>,
+    /// Of the app.
+    pub(super) upstream: Option<Latency>,
+    /// Of those that waited for a slot of the app.
+    pub(super) queue: Option<Latency>,
 }
 
 impl Minute {
@@ -33,6 +45,7 @@ impl Minute {
         let durations = |route: &RouteTotals| Durations {
             whole: route.duration.clone(),
             upstream: route.upstream.clone(),
+            queue: route.queue.clone(),
         };
         let routes = totals.routes.iter().map(|(name, route)| (Arc::clone(name), durations(route))).collect();
         self.0.push_back((now, routes));
@@ -41,22 +54,22 @@ impl Minute {
         }
     }
 
-    /// Of a route: from head to last byte, and of the app; each `None` if there was nothing.
-    pub(super) fn latencies(
-        &self,
-        name: &str,
-        route: &RouteTotals,
-        now: Tick,
-    ) -> (Option<Latency>, Option<Latency>) {
+    /// Of a route.
+    pub(super) fn latencies(&self, name: &str, route: &RouteTotals, now: Tick) -> Latencies {
         // The youngest that is a minute old; before there is one, everything is of the last minute.
         let minute = EVERY * (KEPT as u32 - 1);
         let before = self.0.iter().rev().find(|(at, _)| *at + minute <= now);
         match before.and_then(|(_, routes)| routes.get(name)) {
-            Some(before) => (
-                latency(&route.duration.since(&before.whole)),
-                latency(&route.upstream.since(&before.upstream)),
-            ),
-            None => (latency(&route.duration), latency(&route.upstream)),
+            Some(before) => Latencies {
+                whole: latency(&route.duration.since(&before.whole)),
+                upstream: latency(&route.upstream.since(&before.upstream)),
+                queue: latency(&route.queue.since(&before.queue)),
+            },
+            None => Latencies {
+                whole: latency(&route.duration),
+                upstream: latency(&route.upstream),
+                queue: latency(&route.queue),
+            },
         }
     }
 }
@@ -84,7 +97,10 @@ mod tests {
             minute.keep(&totals, Tick(tens * 10 * SECOND));
         }
         let p50 = |minute: &Minute, totals: &Totals, seconds: u64| {
-            minute.latencies("a", &totals.routes["a"], Tick(seconds * SECOND)).0.map(|latency| latency.p50_ms)
+            minute
+                .latencies("a", &totals.routes["a"], Tick(seconds * SECOND))
+                .whole
+                .map(|latency| latency.p50_ms)
         };
         assert!(p50(&minute, &totals, 59).unwrap() > 800.0);
         totals.routes.get_mut("a").unwrap().duration.record(10 * MILLI);

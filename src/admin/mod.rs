@@ -21,3 +21,4 @@ mod requests;
 mod server;
 pub mod status;
 mod status_of;
+mod status_of_apps;

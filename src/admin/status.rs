@@ -5,6 +5,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod apps;
+
+pub use apps::*;
+
 /// The state of a running tollgate.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -32,6 +36,14 @@ pub struct Status {
     pub refusals: Vec<Refusal>,
     /// The app.
     pub upstream: UpstreamStatus,
+    /// The app's slots, then those of the canary if there is one.
+    pub apps: Vec<AppStatus>,
+    /// Requests that waited for a slot.
+    pub queue: QueueStatus,
+    /// What is kept for slow clients.
+    pub buffers: BufferStatus,
+    /// Breakers of routes, in the order of the routes' names.
+    pub breakers: Vec<BreakerStatus>,
     /// Reloads of the configuration.
     pub reloads: ReloadStatus,
     /// Where lines go.
@@ -110,6 +122,8 @@ pub struct RouteStatus {
     pub latency: Option<Latency>,
     /// Of the app, to the head of its answer, in the last minute.
     pub upstream_latency: Option<Latency>,
+    /// Of the requests that waited for a slot of the app in the last minute: for how long.
+    pub queue_time: Option<Latency>,
     /// Answers that a cache of the app had, where the app tells.
     pub cache_hits: u64,
     /// Answers that it had not.

@@ -20,6 +20,7 @@ use super::status::{
     Block, BucketStatus, CallerKind, Lift, ProcessStatus, Refusal, ReloadStatus, RouteStatus, SinkStatus,
     State, Status, Talker, Talkers, TrafficStatus, UpstreamStatus,
 };
+use super::status_of_apps;
 
 /// Names in each ranking.
 const MOST_TALKERS: usize = 20;
@@ -83,6 +84,10 @@ impl Teller {
             },
             refusals: refusals.iter().map(refusal).collect(),
             upstream: upstream(&totals, &prepared.apps.main.destination.label, self.watch.upstream()),
+            apps: status_of_apps::apps(&totals),
+            queue: status_of_apps::queue(&totals),
+            buffers: status_of_apps::buffers(&totals),
+            breakers: status_of_apps::breakers(&totals),
             reloads: self.reloads(),
             sinks: process
                 .dropped_lines
@@ -110,7 +115,7 @@ impl Teller {
     fn routes(&self, totals: &Totals, now: Now) -> Vec<RouteStatus> {
         let minute = self.minute.borrow();
         let status = |(name, route): (&Arc<str>, &RouteTotals)| {
-            let (latency, upstream_latency) = minute.latencies(name, route, now.tick);
+            let latencies = minute.latencies(name, route, now.tick);
             RouteStatus {
                 name: name.to_string(),
                 requests: route.count(),
@@ -119,8 +124,9 @@ impl Teller {
                 throttled: route.throttled,
                 bytes_in: route.bytes_in,
                 bytes_out: route.bytes_out,
-                latency,
-                upstream_latency,
+                latency: latencies.whole,
+                upstream_latency: latencies.upstream,
+                queue_time: latencies.queue,
                 cache_hits: route.cache_hits,
                 cache_misses: route.cache_misses,
                 llm_tokens: route.llm_tokens,

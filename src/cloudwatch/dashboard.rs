@@ -130,14 +130,18 @@ impl Sheet<'_> {
 
     fn latencies(&self) -> Vec<Value> {
         let limit = self.thresholds.p99.as_secs_f64() * 1_000.0;
-        vec![
+        let mut graphs = vec![
             self.percentiles("Latency, ms", catalog::LATENCY, Some(limit)),
             self.percentiles(
                 "Latency of the app to the head of its answer, ms",
                 catalog::UPSTREAM_LATENCY,
                 None,
             ),
-        ]
+        ];
+        if self.emitted.has(catalog::QUEUE_TIME) {
+            graphs.push(self.percentiles("Wait for a slot of the app, ms", catalog::QUEUE_TIME, None));
+        }
+        graphs
     }
 
     /// What the app says of itself, as far as it is measured.

@@ -110,6 +110,7 @@ fn measured(totals: &RouteTotals, name: &str) -> Option<Value> {
         catalog::THROTTLED_COUNT => Some(Value::Sum(totals.throttled)),
         catalog::LATENCY => distribution(&totals.duration),
         catalog::UPSTREAM_LATENCY => distribution(&totals.upstream),
+        catalog::QUEUE_TIME => distribution(&totals.queue),
         catalog::ANALYSIS_LATENCY => distribution(&totals.analysis),
         catalog::CACHE_HIT => asked_the_cache.then_some(Value::Sum(totals.cache_hits)),
         catalog::CACHE_MISS => asked_the_cache.then_some(Value::Sum(totals.cache_misses)),

@@ -60,7 +60,7 @@ impl Emitted {
             service: emf.map_or_else(|| SERVICE.to_owned(), |emf| emf.service.clone()),
             environment: emf.map(|emf| emf.environment.clone()),
             sets,
-            metrics: catalog::metrics(&model.metrics.from_response),
+            metrics: catalog::metrics(model),
             routes: routes(model),
             interval: model.metrics.push.or(emf.and_then(|emf| match emf.per {
                 EmfPer::Request => None,

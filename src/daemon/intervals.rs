@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Tick};
 use crate::config::model::emf::{Emf, EmfPer};
 use crate::proxy::current::Current;
+use crate::telemetry::emf::catalog::has_queue_time;
 use crate::telemetry::emf::check::check;
 use crate::telemetry::emf::template::Template;
 use crate::telemetry::measurements::Measurements;
@@ -77,8 +78,9 @@ impl Teller {
         let now = self.clock.now();
         let (unix_ms, lasted) = (self.clock.unix_nanos(now) / 1_000_000, now.nanos_since(self.told_at));
         let totals = self.measurements.totals();
-        let from = &self.current.get().model.metrics.from_response;
-        let template = Template::new(&self.emf, from);
+        let model = &self.current.get().model;
+        let from = &model.metrics.from_response;
+        let template = Template::new(&self.emf, from, has_queue_time(model));
         let seconds = (lasted + 500_000_000) / 1_000_000_000;
         let mut text = Vec::new();
         for (route, did) in totals.routes_since(&self.told) {

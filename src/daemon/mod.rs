@@ -186,8 +186,8 @@ impl Daemon {
         let push = {
             let (measurements, in_force) = (Arc::clone(&measurements), Arc::clone(&current));
             let read = move || {
-                let from = &in_force.get().model.metrics.from_response;
-                (measurements.totals(), catalog::metrics(from))
+                let model = &in_force.get().model;
+                (measurements.totals(), catalog::metrics(model))
             };
             Push::start(&current.get().model, Box::new(read)).map_err(StartError::Threads)?
         };

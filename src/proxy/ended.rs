@@ -12,6 +12,7 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::record::{Outcome, Record};
 use crate::telemetry::series::Ended;
 use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
+use crate::upstream::app::AppName;
 
 use super::caller::User;
 use super::exchange::{CLIENT_CLOSED_REQUEST, Exchange};
@@ -61,6 +62,7 @@ impl Exchange {
             bytes_out: conn.wire.written() - self.written_before + self.tunneled.1,
             duration_nanos: now.nanos_since(self.opened),
             response_head_nanos: self.response_head_nanos,
+            queue_nanos: self.queue_nanos,
             told: &self.told,
         }
     }
@@ -77,6 +79,9 @@ impl Exchange {
         let of = &self.snapshot.series;
         let OfRoute { series: route, timings, .. } = of.route(self.route);
         route.count(ended, timings);
+        if let Some(pool) = &self.asked {
+            series.app(pool.app.name.as_str()).count(ended.status);
+        }
         if let Some(limit) = self.account.refusing.as_ref().and_then(|by| of.limit(&by.limit)) {
             limit.refused.add(1);
         }
@@ -145,7 +150,9 @@ impl Exchange {
             duration_nanos: ended.duration_nanos,
             connect_nanos: self.connect_nanos,
             response_head_nanos: ended.response_head_nanos,
+            queue_nanos: ended.queue_nanos,
             upstream: self.asked.as_ref().map(|pool| &*pool.app.destination.label),
+            canary: self.asked.as_ref().is_some_and(|pool| pool.app.name == AppName::Canary),
             user_agent: headers.get(header::USER_AGENT),
             traceparent: headers.get(TRACEPARENT),
             amzn_trace_id: headers.get(X_AMZN_TRACE_ID),

@@ -11,6 +11,7 @@ use crate::config::model::Model;
 use crate::config::model::emf::EmfPer;
 use crate::config::model::metrics::{FromResponse, Llm};
 use crate::message::server_timing;
+use crate::telemetry::emf::catalog::has_queue_time;
 use crate::telemetry::emf::template::Template;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::series::{Distribution, LimitSeries, RouteSeries, Told, WorkerSeries};
@@ -46,7 +47,7 @@ impl Series {
     pub fn new(model: &Model, worker: &WorkerSeries) -> Series {
         let from = &model.metrics.from_response;
         let emf = model.emf.as_ref().filter(|emf| emf.per == EmfPer::Request);
-        let emf = emf.map(|emf| Template::new(emf, from));
+        let emf = emf.map(|emf| Template::new(emf, from, has_queue_time(model)));
         let of_route = |name: &str| {
             let series = worker.route(name);
             let timings = from.server_timing.iter().map(|entry| series.timing(entry)).collect();

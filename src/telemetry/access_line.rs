@@ -67,14 +67,20 @@ impl AccessLine {
         integer(b",\"bytes_in\":", record.bytes_in, out);
         integer(b",\"bytes_out\":", record.bytes_out, out);
         millis(b",\"duration_ms\":", record.duration_nanos, out);
-        if let Some(nanos) = record.connect_nanos {
-            millis(b",\"connect_ms\":", nanos, out);
-        }
-        if let Some(nanos) = record.response_head_nanos {
-            millis(b",\"response_head_ms\":", nanos, out);
+        for (key, nanos) in [
+            (&b",\"queue_ms\":"[..], record.queue_nanos),
+            (b",\"connect_ms\":", record.connect_nanos),
+            (b",\"response_head_ms\":", record.response_head_nanos),
+        ] {
+            if let Some(nanos) = nanos {
+                millis(key, nanos, out);
+            }
         }
         if let Some(upstream) = record.upstream {
             text(b",\"upstream\":", upstream.as_bytes(), MAX_VALUE, out);
+        }
+        if record.canary {
+            out.extend_from_slice(b",\"canary\":true");
         }
         for (key, value) in [
             (&b",\"user_agent\":"[..], record.user_agent),
@@ -220,7 +226,9 @@ mod tests {
             duration_nanos: 12_345_678,
             connect_nanos: None,
             response_head_nanos: Some(9_000),
+            queue_nanos: None,
             upstream: Some("127.0.0.1:8000"),
+            canary: false,
             user_agent: None,
             traceparent: None,
             amzn_trace_id: None,
@@ -243,6 +251,19 @@ mod tests {
              \"method\":\"GET\",\"path\":\"/a\",\"route\":\"rest\",\"status\":200,\"outcome\":\"complete\",\
              \"bytes_in\":10,\"bytes_out\":20,\"duration_ms\":12.345,\"response_head_ms\":0.009,\
              \"upstream\":\"127.0.0.1:8000\"}\n"
+        );
+    }
+
+    #[test]
+    fn waiting_and_the_canary_are_told_only_where_they_were() {
+        let told = Record { queue_nanos: Some(1_500_000), canary: true, ..record() };
+        assert!(
+            line(&told).contains(
+                ",\"duration_ms\":12.345,\"queue_ms\":1.500,\"response_head_ms\":0.009,\
+                 \"upstream\":\"127.0.0.1:8000\",\"canary\":true}"
+            ),
+            "{}",
+            line(&told)
         );
     }
 

@@ -113,6 +113,8 @@ impl Measurements {
             upstream.reuses += worker.reuses.get();
             upstream.repeats += worker.repeats.get();
             upstream.idle += worker.idle.get();
+            let of_apps = upstream.requests.iter_mut().zip(&worker.apps);
+            of_apps.for_each(|(sum, app)| app.add_to(sum));
             totals.process.invalid_emf_lines += worker.invalid_emf_lines.get();
         }
         totals.routes.retain(|_, route| route.count() > 0);
@@ -189,6 +191,7 @@ mod tests {
             bytes_out: 2,
             duration_nanos: 3_000_000,
             response_head_nanos: None,
+            queue_nanos: None,
             told,
         }
     }

@@ -1,6 +1,7 @@
 //! What is told of each exchange, and of all of them. Encoders are pure; sinks and their outlets do the I/O.
 
 pub mod access_line;
+pub mod apps;
 pub mod emf;
 pub mod histogram;
 pub mod measurements;

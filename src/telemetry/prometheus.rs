@@ -8,6 +8,8 @@ use std::fmt::{Display, Write as _};
 use super::histogram::Histogram;
 use super::totals::{CLASSES, METHODS, RouteTotals, Totals};
 
+mod apps;
+
 /// How samples are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -44,6 +46,7 @@ pub fn encode(totals: &Totals, bounds: &[u64], format: Format) -> String {
     of_limits(&mut page, totals);
     of_traffic(&mut page, totals);
     of_upstream(&mut page, totals);
+    apps::of_apps(&mut page, totals);
     of_the_process(&mut page, totals);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
@@ -300,6 +303,7 @@ fn decimal(parts: u64, parts_of_one: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::apps::{AppState, AppTotals, BreakerState, BufferTotals, QueueTotals};
     use crate::telemetry::totals::{LimitTotals, ModelLabels, ModelTotals};
 
     fn totals() -> Totals {
@@ -341,6 +345,49 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
         }
         assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn the_canary_and_breakers_are_there_only_where_there_are_some() {
+        let app = |name, state| AppTotals {
+            name,
+            address: "127.0.0.1:8000".into(),
+            state,
+            in_flight: Some(4),
+            waiting: 7,
+            max_in_flight: Some(4),
+            is_auto: false,
+            queue_size: 64,
+            queue: QueueTotals { queued: 9, full: 1, timed_out: 2, shed: 0 },
+        };
+        let mut totals = totals();
+        totals.apps = vec![app("main", AppState::Up)];
+        totals.upstream.requests[0][1] = 3;
+        let alone = encode(&totals, &[], Format::Text);
+        assert!(!alone.contains("canary") && !alone.contains("tollgate_breaker_open{"), "{alone}");
+        let unknown = AppTotals { max_in_flight: None, in_flight: None, ..app("canary", AppState::Unknown) };
+        totals.apps.push(unknown);
+        totals.upstream.requests[1][4] = 2;
+        totals.buffers = BufferTotals { used: 10, max: 20, spilled: 0, spill_max: 0 };
+        totals.breakers.insert("a".into(), BreakerState::HalfOpen);
+        totals.breakers.insert("b".into(), BreakerState::Closed);
+        let text = encode(&totals, &[], Format::Text);
+        for line in [
+            "tollgate_upstream_requests_total{upstream=\"main\",status=\"2xx\"} 3",
+            "tollgate_upstream_requests_total{upstream=\"canary\",status=\"5xx\"} 2",
+            "tollgate_upstream_up{upstream=\"main\"} 1",
+            "tollgate_upstream_in_flight{upstream=\"main\"} 4",
+            "tollgate_upstream_max_in_flight{upstream=\"main\"} 4",
+            "tollgate_queue_length{upstream=\"main\"} 7",
+            "tollgate_queue_refusals_total{reason=\"timeout\",upstream=\"main\"} 2",
+            "tollgate_buffer_bytes_max 20",
+            "tollgate_breaker_open{route=\"a\"} 1",
+            "tollgate_breaker_open{route=\"b\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        }
+        assert!(!text.contains("tollgate_upstream_up{upstream=\"canary\"}"), "{text}");
+        assert!(!text.contains("tollgate_upstream_max_in_flight{upstream=\"canary\"}"), "{text}");
     }
 
     #[test]

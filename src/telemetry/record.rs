@@ -87,8 +87,12 @@ pub struct Record<'a> {
     pub connect_nanos: Option<u64>,
     /// From the request's first byte upstream to the response head.
     pub response_head_nanos: Option<u64>,
+    /// Of a request that waited for a slot of the app: for how long.
+    pub queue_nanos: Option<u64>,
     /// The app's address, if it was asked.
     pub upstream: Option<&'a str>,
+    /// The canary was asked.
+    pub canary: bool,
     /// `User-Agent`
     pub user_agent: Option<&'a HeaderValue>,
     /// `traceparent`

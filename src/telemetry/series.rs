@@ -11,6 +11,7 @@ use http::Method;
 
 use crate::clock::Tick;
 
+use super::apps::{APPS, AppSeries};
 use super::histogram::{BUCKETS, Histogram, bucket_of};
 use super::record::Outcome;
 use super::talkers::Noted;
@@ -143,6 +144,8 @@ pub struct Ended<'a> {
     pub duration_nanos: u64,
     /// From the request's first byte to the app to the head of its answer.
     pub response_head_nanos: Option<u64>,
+    /// For how long it waited for a slot of the app, if it did.
+    pub queue_nanos: Option<u64>,
     /// What the app says of itself.
     pub told: &'a Told,
 }
@@ -173,6 +176,7 @@ pub struct RouteSeries {
     bytes_out: Counter,
     duration: Distribution,
     upstream: Distribution,
+    queue: Distribution,
     cache_hits: Counter,
     cache_misses: Counter,
     analysis: Distribution,
@@ -193,6 +197,7 @@ impl RouteSeries {
             bytes_out: Counter::default(),
             duration: Distribution::new(bounds),
             upstream: Distribution::new(bounds),
+            queue: Distribution::new(bounds),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             analysis: Distribution::new(bounds),
@@ -225,6 +230,9 @@ impl RouteSeries {
         }
         if let Some(nanos) = ended.response_head_nanos {
             self.upstream.record(nanos);
+        }
+        if let Some(nanos) = ended.queue_nanos {
+            self.queue.record(nanos);
         }
         self.count_told(ended.told, timings);
     }
@@ -278,6 +286,7 @@ impl RouteSeries {
             bytes_out: self.bytes_out.get(),
             duration: self.duration.read(),
             upstream: self.upstream.read(),
+            queue: self.queue.read(),
             cache_hits: self.cache_hits.get(),
             cache_misses: self.cache_misses.get(),
             analysis: self.analysis.read(),
@@ -337,6 +346,8 @@ pub struct WorkerSeries {
     pub repeats: Counter,
     /// Idle connections to the app now.
     pub idle: Counter,
+    /// By [`APPS`].
+    pub(super) apps: [AppSeries; APPS.len()],
     /// EMF lines that the validator kept back.
     pub invalid_emf_lines: Counter,
     /// Who asks for most, and who was refused.
@@ -361,6 +372,7 @@ impl WorkerSeries {
             reuses: Counter::default(),
             repeats: Counter::default(),
             idle: Counter::default(),
+            apps: Default::default(),
             invalid_emf_lines: Counter::default(),
             noted: Mutex::default(),
         }
@@ -369,6 +381,11 @@ impl WorkerSeries {
     /// The series of a route, the shared one if there are too many.
     pub fn route(&self, name: &str) -> Arc<RouteSeries> {
         self.routes.get(name, |name| RouteSeries::new(name, &self.bounds), RouteSeries::is_unused)
+    }
+
+    /// The series of the app by its name, one of [`APPS`].
+    pub fn app(&self, name: &str) -> &AppSeries {
+        &self.apps[APPS.iter().position(|known| *known == name).unwrap_or(0)]
     }
 
     /// The series of a limit, the shared one if there are too many.

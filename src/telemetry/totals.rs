@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::apps::{APPS, AppTotals, BreakerState, BufferTotals};
 use super::histogram::Histogram;
 
 /// Methods that are told apart, the last for all others.
@@ -30,6 +31,12 @@ pub struct Totals {
     pub traffic: Traffic,
     /// The app's side.
     pub upstream: UpstreamTotals,
+    /// The app, then the canary if there is one.
+    pub apps: Vec<AppTotals>,
+    /// What is kept for slow clients.
+    pub buffers: BufferTotals,
+    /// By route, of those that have one.
+    pub breakers: BTreeMap<Arc<str>, BreakerState>,
     /// The process.
     pub process: ProcessTotals,
 }
@@ -53,6 +60,8 @@ pub struct RouteTotals {
     pub duration: Histogram,
     /// From the request's first byte to the app to the head of its answer.
     pub upstream: Histogram,
+    /// For how long they waited for a slot of the app, of those that did.
+    pub queue: Histogram,
     /// A cache had the answer.
     pub cache_hits: u64,
     /// It had not.
@@ -124,6 +133,8 @@ pub struct UpstreamTotals {
     pub repeats: u64,
     /// Idle connections now.
     pub idle: u64,
+    /// Requests that were sent to it, by [`APPS`] and [`CLASSES`].
+    pub requests: [[u64; CLASSES.len()]; APPS.len()],
 }
 
 /// The process.
@@ -190,7 +201,7 @@ impl RouteTotals {
     fn is_nothing(&self) -> bool {
         let counts = [self.count(), self.bytes_in, self.bytes_out, self.throttled, self.llm_tokens];
         let told = [self.cache_hits, self.cache_misses, self.shadow_throttled];
-        let durations = [&self.duration, &self.upstream, &self.analysis];
+        let durations = [&self.duration, &self.upstream, &self.queue, &self.analysis];
         counts.into_iter().chain(told).all(|count| count == 0)
             && durations.into_iter().chain(self.timings.values()).all(|durations| durations.count() == 0)
     }
@@ -209,6 +220,7 @@ impl RouteTotals {
         self.bytes_out += other.bytes_out;
         self.duration.add(&other.duration);
         self.upstream.add(&other.upstream);
+        self.queue.add(&other.queue);
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
         self.analysis.add(&other.analysis);
@@ -233,6 +245,7 @@ impl RouteTotals {
         new.bytes_out = self.bytes_out.saturating_sub(earlier.bytes_out);
         new.duration = self.duration.since(&earlier.duration);
         new.upstream = self.upstream.since(&earlier.upstream);
+        new.queue = self.queue.since(&earlier.queue);
         new.cache_hits = self.cache_hits.saturating_sub(earlier.cache_hits);
         new.cache_misses = self.cache_misses.saturating_sub(earlier.cache_misses);
         new.analysis = self.analysis.since(&earlier.analysis);

@@ -97,6 +97,14 @@ fn sums_of_all_mouths_agree_after_ten_thousand_exchanges() {
     let bytes_out: u64 = records.iter().map(|record| record["bytes_out"].as_u64().unwrap()).sum();
     assert_eq!(sum_of(&metrics, "tollgate_response_bytes_total", &[]), bytes_out);
 
+    let asked = records.iter().filter(|record| record["upstream"].is_string()).count() as u64;
+    assert!(0 < asked && asked < records.len() as u64, "{asked}");
+    assert_eq!(sum_of(&metrics, "tollgate_upstream_requests_total", &["upstream=\"main\""]), asked);
+    let app = &status["apps"][0];
+    assert_eq!((&app["name"], &app["requests"]), (&"main".into(), &asked.into()));
+    assert_eq!(app["errors"], of_class(5));
+    assert!(!metrics.contains("canary"), "there is none: {metrics}");
+
     let traffic = &status["traffic"];
     let told = ["requests", "errors", "client_errors", "throttled", "bytes_out", "in_flight"];
     let told = told.map(|name| traffic[name].as_u64().unwrap());

@@ -79,6 +79,7 @@ return {
         'traffic.shadow_throttled', 'traffic.connections', 'upstream.connects', 'upstream.reuses', 'buckets.held']),
     routes: many('[data-route]', 'route', ['requests', 'client_errors', 'errors', 'throttled', 'p50_ms', 'p99_ms']),
     limits: many('[data-limit]', 'limit', ['refused', 'shadow_refused', 'keys']),
+    apps: many('#apps [data-app]', 'app', ['waiting']),
     talkers: many('#talkers [data-caller]', 'caller', ['count']),
     refusals: [...document.querySelectorAll('#refusals tbody tr')].map(row => row.lastElementChild.textContent),
     fullest: [...document.querySelectorAll('[data-limit=four] [data-key]')].map(row => row.dataset.key),
@@ -112,6 +113,7 @@ fn expected(status: &Value) -> Value {
         "limits": by("/limits", "name", &|limit| json!({
             "refused": limit["refused"], "shadow_refused": limit["shadow_refused"], "keys": limit["keys"],
         })),
+        "apps": by("/apps", "name", &|app| json!({ "waiting": app["waiting"] })),
         "talkers": by("/talkers/requests", "caller", &|talker| json!({ "count": talker["count"] })),
         "refusals": texts(&status["refusals"], "request_id"),
         "fullest": texts(&four["fullest"], "key"),

@@ -182,7 +182,7 @@ fn draw_all(frame: &mut Frame<'_>, area: Rect, status: &Status, view: &View, pal
     let [left, right] = Layout::horizontal([Constraint::Fill(5), Constraint::Fill(4)]).spacing(1).areas(area);
     let [routes, limits] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(left);
     let [talkers, refusals, upstream] =
-        Layout::vertical([Constraint::Fill(1), Constraint::Fill(1), Constraint::Length(14)]).areas(right);
+        Layout::vertical([Constraint::Fill(1), Constraint::Fill(1), Constraint::Length(17)]).areas(right);
     for (panel, area) in Panel::ALL.into_iter().zip([routes, limits, talkers, refusals, upstream]) {
         let style = match panel == view.panel {
             true => Style::new().add_modifier(Modifier::BOLD),

@@ -1,6 +1,9 @@
 //! The panels as rows of cells: the screen and the plain snapshot show the same ones.
 
-use crate::admin::status::{CallerKind, Latency, LimitStatus, RouteStatus, Status, Talker};
+use crate::admin::status::{
+    AppStatus, Breaker, BufferStatus, CallerKind, Condition, Latency, LimitStatus, RouteStatus, Status,
+    Talker,
+};
 
 use super::super::columns::Align::{self, Left, Right};
 use super::super::columns::{shown, span};
@@ -55,8 +58,8 @@ pub(super) fn grid(panel: Panel, status: &Status, view: &View) -> Grid {
 }
 
 fn routes(status: &Status, view: &View) -> Grid {
-    const COLUMNS: &[Align] = &[Left, Right, Right, Right, Right, Right, Right, Right, Right];
-    let head = ["route", "per s", "4xx", "5xx", "refused", "p50 ms", "p95", "p99", "app p50"];
+    const COLUMNS: &[Align] = &[Left, Right, Right, Right, Right, Right, Right, Right, Right, Right];
+    let head = ["route", "per s", "4xx", "5xx", "refused", "p50 ms", "p95", "p99", "app p50", "wait p99"];
     let mut grid = Grid::new(COLUMNS, &head, "no requests yet");
     for route in &status.routes {
         let count = |sample: &super::history::Sample| {
@@ -80,6 +83,7 @@ fn route_cells(route: &RouteStatus, per_second: String) -> Vec<String> {
         of(&route.latency, |latency| latency.p95_ms),
         of(&route.latency, |latency| latency.p99_ms),
         of(&route.upstream_latency, |latency| latency.p50_ms),
+        of(&route.queue_time, |latency| latency.p99_ms),
     ]
 }
 
@@ -176,6 +180,9 @@ fn upstream(status: &Status, view: &View) -> Grid {
         upstream.idle, upstream.connects, upstream.connect_failures, upstream.reuses, upstream.repeats
     );
     add(Tone::Plain, "connections", made);
+    for (tone, name, text) in slots(status) {
+        add(tone, name, text);
+    }
     let reloads = &status.reloads;
     let last = match reloads.last_ms {
         None => String::new(),
@@ -210,6 +217,52 @@ fn upstream(status: &Status, view: &View) -> Grid {
         add(Tone::Warn, "by hand", told_block(block, status.now_ms));
     }
     grid
+}
+
+/// The app's slots, who waits for one, and what is kept for slow clients.
+fn slots(status: &Status) -> Vec<(Tone, &'static str, String)> {
+    let mut rows = Vec::new();
+    for app in &status.apps {
+        let tone = match app.state {
+            Condition::Down => Tone::Bad,
+            Condition::Suspect => Tone::Warn,
+            _ if app.waiting > 0 => Tone::Warn,
+            Condition::Up | Condition::Unknown => Tone::Plain,
+        };
+        rows.push((tone, if app.name == "canary" { "canary" } else { "app" }, told_app(app)));
+    }
+    let queue = &status.queue;
+    let refused = queue.full + queue.timed_out + queue.shed;
+    if queue.queued + refused > 0 {
+        let text = format!(
+            "{} waited, refused: {} full, {} timed out, {} shed",
+            queue.queued, queue.full, queue.timed_out, queue.shed
+        );
+        rows.push((if refused > 0 { Tone::Warn } else { Tone::Plain }, "queue", text));
+    }
+    let BufferStatus { used_bytes, max_bytes, spilled_bytes, max_spilled_bytes } = status.buffers;
+    if max_bytes > 0 {
+        let of = |part: u64, whole: u64| format!("{} of {}", bytes(part as f64), bytes(whole as f64));
+        let mut text = of(used_bytes, max_bytes);
+        if max_spilled_bytes > 0 {
+            text = format!("{text}, in files {}", of(spilled_bytes, max_spilled_bytes));
+        }
+        rows.push((Tone::Plain, "buffers", text));
+    }
+    for breaker in status.breakers.iter().filter(|breaker| breaker.state != Breaker::Closed) {
+        let state = if breaker.state == Breaker::Open { "open" } else { "half open" };
+        rows.push((Tone::Bad, "breaker", format!("{}, {state}", shown(&breaker.route))));
+    }
+    rows
+}
+
+fn told_app(app: &AppStatus) -> String {
+    let mut text = format!("{}, {}", shown(&app.address), app.state.as_str());
+    if let Some((in_flight, most)) = app.in_flight.zip(app.max_in_flight) {
+        let auto = if app.auto { " (auto)" } else { "" };
+        text = format!("{text}, {in_flight} of {most}{auto} in flight");
+    }
+    format!("{text}, {} of {} waiting", app.waiting, app.queue_size)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::cloudwatch::emitted::Emitted;
 use crate::config::model::Model;
 use crate::config::model::emf::{Emf, EmfSink, HostPort};
+use crate::telemetry::emf::catalog::has_queue_time;
 use crate::telemetry::emf::check::check;
 use crate::telemetry::emf::template::Template;
 use crate::telemetry::totals::{NO_ROUTE, RouteTotals};
@@ -55,7 +56,7 @@ pub(super) fn steps(model: &Model, emitted: &Emitted) -> Vec<Step> {
 
 /// What the encoder makes of this configuration must be valid.
 fn line(model: &Model, emf: &Emf) -> Step {
-    let template = Template::new(emf, &model.metrics.from_response);
+    let template = Template::new(emf, &model.metrics.from_response, has_queue_time(model));
     let did = example(model);
     let clock = Clock::start();
     let unix_ms = clock.unix_nanos(clock.now()) / NANOS_PER_MILLI;
@@ -83,6 +84,7 @@ fn example(model: &Model) -> RouteTotals {
     (did.cache_hits, did.llm_tokens) = (1, 1);
     did.duration.record(1_000_000);
     did.upstream.record(1_000_000);
+    did.queue.record(1_000_000);
     did.analysis.record(1_000_000);
     for entry in &model.metrics.from_response.server_timing {
         did.timings.entry(std::sync::Arc::clone(entry)).or_default().record(1_000_000);

@@ -5,7 +5,6 @@
 
 use crate::config::model::Model;
 use crate::config::model::emf::{Dimension, Emf};
-use crate::config::model::metrics::FromResponse;
 
 /// Units as CloudWatch spells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +52,8 @@ pub const THROTTLED_COUNT: &str = "ThrottledCount";
 pub const LATENCY: &str = "Latency";
 /// Of the app, to the head of its answer.
 pub const UPSTREAM_LATENCY: &str = "UpstreamLatency";
+/// Of requests that waited for a slot of the app: for how long.
+pub const QUEUE_TIME: &str = "QueueTime";
 /// `analysis_latency`
 pub const ANALYSIS_LATENCY: &str = "AnalysisLatency";
 /// A cache of the app had the answer.
@@ -63,8 +64,9 @@ pub const CACHE_MISS: &str = "CacheMiss";
 pub const LLM_TOKENS: &str = "LlmTokens";
 
 /// Every metric that a line can hold, always those that every line holds first.
-pub fn metrics(from_response: &FromResponse) -> Vec<Metric> {
+pub fn metrics(model: &Model) -> Vec<Metric> {
     use Unit::{Count, Milliseconds};
+    let from_response = &model.metrics.from_response;
     let mut metrics = vec![
         Metric::new(REQUEST_COUNT, Count),
         Metric::new(ERROR_COUNT, Count),
@@ -73,6 +75,9 @@ pub fn metrics(from_response: &FromResponse) -> Vec<Metric> {
         Metric::new(LATENCY, Milliseconds),
         Metric::new(UPSTREAM_LATENCY, Milliseconds),
     ];
+    if has_queue_time(model) {
+        metrics.push(Metric::new(QUEUE_TIME, Milliseconds));
+    }
     if from_response.analysis_latency.is_some() {
         metrics.push(Metric::new(ANALYSIS_LATENCY, Milliseconds));
     }
@@ -89,6 +94,13 @@ pub fn metrics(from_response: &FromResponse) -> Vec<Metric> {
     metrics
 }
 
+/// Whether how long requests wait is a metric: only where the app gets a bounded number of them. Elsewhere they wait
+/// for nothing but an app that is being restarted, which is not worth a metric that costs.
+pub fn has_queue_time(model: &Model) -> bool {
+    let of_canary = model.upstream.canary.as_ref().and_then(|canary| canary.max_in_flight);
+    model.upstream.max_in_flight.or(of_canary).is_some()
+}
+
 /// The metric of an entry of `Server-Timing`: `db` is `ServerTiming.db`.
 pub fn timing_name(entry: &str) -> String {
     format!("ServerTiming.{entry}")
@@ -98,7 +110,7 @@ pub fn timing_name(entry: &str) -> String {
 /// Routes without a name, `(none)`, count as one more.
 pub fn custom_metrics(model: &Model) -> u64 {
     let Some(emf) = &model.emf else { return 0 };
-    let names = metrics(&model.metrics.from_response).len() as u64;
+    let names = metrics(model).len() as u64;
     names * sets_of_values(emf, model.routes.routes().len(), model.metrics.max_routes)
 }
 

@@ -56,9 +56,13 @@ impl Template {
         let durations = || {
             let latency = (ended.status != 101).then_some((&standard.latency, ended.duration_nanos));
             let upstream = ended.response_head_nanos.map(|nanos| (&standard.upstream_latency, nanos));
+            let queue = self.queue_time.as_ref().zip(ended.queue_nanos);
             let analysis = told.analysis_nanos.map(|nanos| (&standard.analysis_latency, nanos));
             let timing = |(index, nanos): &(u8, u64)| Some((self.timings.get(usize::from(*index))?, *nanos));
-            [latency, upstream, analysis].into_iter().flatten().chain(told.timings.iter().filter_map(timing))
+            [latency, upstream, queue, analysis]
+                .into_iter()
+                .flatten()
+                .chain(told.timings.iter().filter_map(timing))
         };
         out.push(b'{');
         if self.extraction {
@@ -118,6 +122,7 @@ impl Template {
             (&standard.analysis_latency, &did.analysis),
         ]
         .into_iter()
+        .chain(self.queue_time.as_ref().map(|metric| (metric, &did.queue)))
         .chain(named)
         .map(|(metric, histogram)| (metric, histogram.representatives(MAX_REPRESENTATIVES)))
         .collect();
@@ -212,6 +217,10 @@ mod tests {
     use serde_json::Value;
 
     fn template(extraction: bool) -> Template {
+        template_of(extraction, true)
+    }
+
+    fn template_of(extraction: bool, has_queue_time: bool) -> Template {
         let emf = Emf {
             sink: EmfSink::Stdout,
             namespace: "Tollgate".to_owned(),
@@ -226,7 +235,7 @@ mod tests {
         };
         let from =
             FromResponse { server_timing: vec!["db".into(), "render".into()], ..FromResponse::default() };
-        Template::new(&emf, &from)
+        Template::new(&emf, &from, has_queue_time)
     }
 
     fn ended(told: &Told) -> Ended<'_> {
@@ -240,6 +249,7 @@ mod tests {
             bytes_out: 2,
             duration_nanos: 12_345_678,
             response_head_nanos: Some(11_000_000),
+            queue_nanos: None,
             told,
         }
     }
@@ -302,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn how_long_it_waited_is_defined_where_it_did_and_is_a_metric() {
+        let told = Told::default();
+        let waited = Ended { queue_nanos: Some(7_000_000), ..ended(&told) };
+        let value = line(&template(true), &waited);
+        assert_eq!(names(&value)[5..], ["UpstreamLatency", "QueueTime"]);
+        assert_eq!(value["QueueTime"], 7.0);
+        assert!(!names(&line(&template_of(true, false), &waited)).contains(&"QueueTime"));
+    }
+
+    #[test]
     fn a_tunnel_has_no_latency_and_no_extraction_has_no_directive() {
         let told = Told::default();
         let tunnel = Ended { status: 101, ..ended(&told) };
@@ -318,26 +338,30 @@ mod tests {
             upstream in proptest::collection::vec(1_000u64..90_000_000_000, 0..300),
             (hits, tokens) in (0u64..3, 0u64..3),
         ) {
+            let has_queue_time = durations.len() % 2 == 0;
             let mut did = RouteTotals { cache_hits: hits, llm_tokens: tokens, ..RouteTotals::default() };
             did.requests[0][1] = durations.len() as u64;
             durations.iter().for_each(|nanos| did.duration.record(*nanos));
             upstream.iter().for_each(|nanos| did.upstream.record(*nanos));
+            upstream.iter().for_each(|nanos| did.queue.record(*nanos));
             let db: Arc<str> = "db".into();
             did.timings.entry(Arc::clone(&db)).or_default().record(5);
-            let template = template(true);
+            let template = template_of(true, has_queue_time);
             let mut out = Vec::new();
             let lines = template.interval(1_763_700_000_123, 10, &template.dimensions("q"), &did, &[db, "render".into()], &mut out);
             let text = String::from_utf8(out).unwrap();
             prop_assert_eq!(text.lines().count() as u64, lines);
-            let (mut requests, mut latencies) = (0, 0);
+            let (mut requests, mut latencies, mut waits) = (0, 0, 0);
             for line in text.lines() {
                 prop_assert_eq!(check(line.as_bytes()), Ok(()));
                 let value: Value = serde_json::from_str(line).unwrap();
                 requests += value["RequestCount"].as_u64().unwrap_or(0);
                 latencies += value["Latency"].as_array().map_or(0, Vec::len);
+                waits += value["QueueTime"].as_array().map_or(0, Vec::len);
             }
             prop_assert_eq!(requests, durations.len() as u64);
             prop_assert_eq!(latencies, durations.len().min(MAX_REPRESENTATIVES));
+            prop_assert_eq!(waits, if has_queue_time { upstream.len() } else { 0 });
         }
     }
 }

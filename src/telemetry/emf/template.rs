@@ -22,6 +22,8 @@ pub struct Template {
     pub(super) directive_end: Vec<u8>,
     /// Service and environment, as members.
     common: Vec<u8>,
+    /// How long a request waited for a slot of the app, where that is a metric.
+    pub(super) queue_time: Option<Definition>,
     /// The further entries of `Server-Timing`, by their index.
     pub(super) timings: Vec<Definition>,
 }
@@ -49,8 +51,8 @@ impl Definition {
 }
 
 impl Template {
-    /// Of a configuration.
-    pub fn new(emf: &Emf, from: &FromResponse) -> Template {
+    /// Of a configuration; `has_queue_time` is what the catalog says of it.
+    pub fn new(emf: &Emf, from: &FromResponse, has_queue_time: bool) -> Template {
         let mut directive = Vec::new();
         text(b",\"CloudWatchMetrics\":[{\"Namespace\":", emf.namespace.as_bytes(), MAX_TEXT, &mut directive);
         let set = |set: &Vec<Dimension>| {
@@ -80,6 +82,7 @@ impl Template {
             directive,
             directive_end,
             common,
+            queue_time: has_queue_time.then(|| Definition::new(catalog::QUEUE_TIME, Unit::Milliseconds)),
             timings: from.server_timing.iter().map(timing).collect(),
         }
     }

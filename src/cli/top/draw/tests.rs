@@ -39,6 +39,7 @@ fn everything_has_its_place_on_80_by_24() {
     assert!(routes[5].contains("in flight 13, connections 212/20000"), "{routes:#?}");
     assert!(routes[8].starts_with("query") && routes[8].contains("25.0"), "{routes:#?}");
     assert!(routes[8].contains("89.0  276  685"), "{routes:#?}");
+    assert!(routes[7].ends_with("wait p99") && routes[8].ends_with("124"), "{routes:#?}");
     assert!(routes[23].starts_with("q quit"), "{routes:#?}");
     view.panel = Panel::Limits;
     let limits = of(&view);
@@ -50,9 +51,16 @@ fn everything_has_its_place_on_80_by_24() {
     assert!(of(&view)[8].starts_with("alice"), "{:#?}", of(&view));
     view.panel = Panel::Upstream;
     let upstream = of(&view).join("\n");
-    for told in
-        ["gunicorn.sock, up", "must be at least 1", "emf, 12 lines", "blocked  address `203.0.113.77`"]
-    {
+    for told in [
+        "gunicorn.sock, up",
+        "up, 4 of 4 in flight, 9 of 64 waiting",
+        "down, 0 of 12 (auto) in flight",
+        "21900 waited, refused: 3 full, 14 timed out, 2 shed",
+        "breaker       query, half open",
+        "must be at least 1",
+        "emf, 12 lines",
+        "blocked  address `203.0.113.77`",
+    ] {
         assert!(upstream.contains(told), "{told} in\n{upstream}");
     }
 }
