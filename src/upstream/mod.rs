@@ -7,11 +7,14 @@
 
 pub mod answer;
 pub mod app;
+pub mod breaker;
 pub mod budget;
 pub mod call;
+pub mod condition;
 pub mod connect;
 pub mod fault;
 pub mod gate;
+pub mod gradient;
 pub mod outgoing;
 pub mod pool;
 pub mod queue;
