@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use super::condition::State;
 use super::connect::Destination;
+use super::fault::UpstreamFault;
 use super::gate::Gate;
+use super::signs::{Sign, Signs};
+use crate::clock::Tick;
 use crate::config::model::Upstream;
 use crate::config::model::shield::InFlightCap;
 
@@ -35,6 +39,8 @@ pub struct App {
     pub destination: Destination,
     /// Who is let in.
     pub gate: Arc<Gate>,
+    /// What requests show of it.
+    pub signs: Signs,
 }
 
 /// All versions.
@@ -72,6 +78,29 @@ impl Apps {
 }
 
 impl App {
+    /// How it is, as far as requests and probes show.
+    pub fn state(&self) -> State {
+        self.signs.state()
+    }
+
+    /// Whether it is known to be out of service.
+    pub fn is_down(&self) -> bool {
+        self.state() == State::Down
+    }
+
+    /// The head of an answer came: with this status, so long after the request was sent.
+    pub fn answered(&self, status: u16, latency_nanos: u64, now: Tick) {
+        self.signs.saw(Sign::Status(status), now);
+        self.signs.sample(latency_nanos);
+    }
+
+    /// A request failed.
+    pub fn failed(&self, fault: &UpstreamFault, now: Tick) {
+        if let Some(sign) = Sign::of(fault) {
+            self.signs.saw(sign, now);
+        }
+    }
+
     fn of(
         name: AppName,
         destination: Destination,
@@ -95,7 +124,7 @@ impl App {
         }
         match known {
             Some(known) => Arc::clone(known),
-            None => Arc::new(App { name, destination, gate }),
+            None => Arc::new(App { name, destination, gate, signs: Signs::default() }),
         }
     }
 }
