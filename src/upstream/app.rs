@@ -94,9 +94,14 @@ impl App {
         self.signs.sample(latency_nanos);
     }
 
-    /// A request failed.
+    /// A request failed. After a refused connection nobody is let in until the app was looked at.
     pub fn failed(&self, fault: &UpstreamFault, now: Tick) {
         if let Some(sign) = Sign::of(fault) {
+            if sign == Sign::ConnectRefused && matches!(self.state(), State::Unknown | State::Up) {
+                // At once, so that whoever enters again waits for what is found out. Before the sign, so that who looks at
+                // the sign has the last word.
+                self.gate.set_ramp(Some(0));
+            }
             self.signs.saw(sign, now);
         }
     }
