@@ -15,7 +15,6 @@ use crate::config::model::admin::Secret;
 use crate::config::model::shield::InFlightCap;
 use crate::limit::state::Now;
 use crate::proxy::current::Prepared;
-use crate::proxy::health::Readiness;
 use crate::proxy::worker::Shared;
 use crate::telemetry::apps::{AppState, AppTotals, QueueTotals};
 use crate::telemetry::sink::Dropped;
@@ -153,7 +152,7 @@ impl Control {
     /// From now on the process only finishes what has begun.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.shared.health.set(Readiness::Draining);
+        self.shared.health.start_draining();
     }
 
     /// Whether the process only finishes what has begun.

@@ -1,9 +1,9 @@
 //! Whether the process lives, and whether requests should be sent to it.
 //!
-//! One probe of the app at a time, each second; everybody who asks is told what it found. Invariant: no question makes
-//! a connection to the app.
+//! Everybody who asks is told what the thread that watches the app knows. Invariant: no question makes a connection to
+//! the app.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,20 @@ use serde::Serialize;
 
 use crate::clock::Tick;
 use crate::proxy::health::Readiness;
+use crate::upstream::condition::State;
 
 use super::control::Control;
 use super::reply::{Body, json, whole};
 
-/// How often the app is probed, and how long an answer is told again.
+/// How long an answer is told again, and how often lifts and blocks are looked at that have ended.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a connection to the app may take.
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// A worker that gave no sign of life for so long hangs.
 const BEAT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the app.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Upstream {
-    /// Whether it takes connections; `None` if it was not tried yet.
+    /// Whether it is up; `None` if nothing was seen of it yet.
     pub(super) up: Option<bool>,
     /// How long it took to connect.
     pub(super) connect_ms: Option<f64>,
@@ -93,56 +92,37 @@ struct Figures {
 #[derive(Debug)]
 pub(super) struct Watch {
     control: Arc<Control>,
-    upstream: Cell<Upstream>,
     told: RefCell<Option<(Tick, Readiness, Bytes)>>,
 }
 
 impl Watch {
-    /// Begins to probe. Within the admin thread's runtime.
+    /// Begins. Within the admin thread's runtime.
     pub(super) fn start(control: Arc<Control>) -> Rc<Watch> {
-        let watch = Rc::new(Watch { control, upstream: Cell::default(), told: RefCell::default() });
-        let prober = Rc::clone(&watch);
+        let watch = Rc::new(Watch { control, told: RefCell::default() });
+        let own = Rc::clone(&watch);
         tokio::task::spawn_local(async move {
             loop {
-                prober.probe().await;
-                let now = prober.control.now().tick;
-                prober.control.shared.interventions.expire(now);
+                own.control.shared.interventions.expire(own.control.now().tick);
                 tokio::time::sleep(EVERY).await;
             }
         });
         watch
     }
 
-    async fn probe(&self) {
-        let prepared = self.control.prepared();
-        let begun = self.control.now().tick;
-        let connected = tokio::time::timeout(PROBE_PATIENCE, prepared.apps.main.destination.connect()).await;
-        let took = self.control.now().tick.nanos_since(begun);
-        let up = matches!(connected, Ok(Ok(_)));
-        let before =
-            self.upstream.replace(Upstream { up: Some(up), connect_ms: up.then_some(took as f64 / 1e6) });
-        let upstream = &*prepared.apps.main.destination.label;
-        match (before.up, up) {
-            (Some(true) | None, false) => tracing::warn!(upstream, "the app takes no connections"),
-            (Some(false), true) => tracing::info!(upstream, "the app takes connections again"),
-            _ => {}
-        }
-        self.control.shared.health.set(self.readiness());
-    }
-
     /// What is known of the app.
     pub(super) fn upstream(&self) -> Upstream {
-        self.upstream.get()
+        let app = &self.control.prepared().apps.main;
+        let up = match app.state() {
+            State::Unknown => None,
+            State::Up | State::Suspect => Some(true),
+            State::Down => Some(false),
+        };
+        Upstream { up, connect_ms: app.signs.connect_nanos().map(|nanos| nanos as f64 / 1e6) }
     }
 
     /// Whether requests should be sent here.
     pub(super) fn readiness(&self) -> Readiness {
-        match self.upstream.get().up {
-            _ if self.control.is_draining() => Readiness::Draining,
-            None => Readiness::Starting,
-            Some(true) => Readiness::Ready,
-            Some(false) => Readiness::UpstreamDown,
-        }
+        self.control.shared.health.readiness(&self.control.prepared().apps.main)
     }
 
     /// The answer to `/healthz`.
@@ -180,7 +160,7 @@ impl Watch {
     fn look(&self, readiness: Readiness, now: Tick) -> Ready {
         let totals = self.control.totals();
         let all = totals.all_routes();
-        let Upstream { up, connect_ms } = self.upstream.get();
+        let Upstream { up, connect_ms } = self.upstream();
         let status = match up {
             None => "unknown",
             Some(true) => "up",

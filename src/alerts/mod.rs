@@ -10,7 +10,6 @@ pub mod answer;
 pub mod evaluation;
 pub mod message;
 pub mod outbox;
-pub mod reach;
 pub mod rule;
 pub mod sender;
 pub mod window;

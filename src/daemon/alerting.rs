@@ -1,17 +1,16 @@
 //! Alerts over the life of the process: what their rules look at, and who tells.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::{fs, io};
 
 use crate::alerts::evaluation::Signs;
-use crate::alerts::reach::Reach;
 use crate::alerts::{Alerts, Ask};
 use crate::clock::Clock;
 use crate::limit::quota_use::fullest_quota;
 use crate::proxy::current::Current;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::sink::Dropped;
+use crate::upstream::condition::State;
 
 use super::limits;
 
@@ -28,18 +27,20 @@ pub(super) fn start(
     let model = Arc::clone(&current.get().model);
     let service = model.emf.as_ref().map_or_else(|| NAMELESS.to_owned(), |emf| emf.service.clone());
     let (current, measurements) = (Arc::clone(current), Arc::clone(measurements));
-    let (reach, own_clock) = (Cell::new(Reach::default()), clock.sibling());
+    let own_clock = clock.sibling();
     let look = move |ask: Ask| {
         let mut totals = measurements.totals();
         for (sink, dropped) in &dropped {
             totals.process.dropped_lines.insert(sink, dropped.lines());
         }
-        let mut seen = reach.get();
-        let upstream_up = seen.look(totals.upstream);
-        reach.set(seen);
+        let prepared = current.get();
+        let upstream_up = match prepared.apps.main.state() {
+            State::Unknown => None,
+            State::Up | State::Suspect => Some(true),
+            State::Down => Some(false),
+        };
         let quota_used = ask.quotas.then(|| {
             own_clock.reanchor();
-            let prepared = current.get();
             let now = limits::now(&own_clock);
             fullest_quota(&prepared.model.limits, &prepared.buckets.table, now.unix_nanos)
         });

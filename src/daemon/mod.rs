@@ -6,6 +6,7 @@ mod alerting;
 mod background;
 mod bind;
 mod error;
+mod health;
 mod intervals;
 pub mod keys_file;
 mod limits;
@@ -35,12 +36,14 @@ use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
 use crate::upstream::app::Apps;
+use crate::upstream::breaker::Breakers;
 use crate::upstream::budget::Budget;
 use crate::upstream::connect::Destination;
 
 use self::background::Background;
 use self::bind::{AllBound, Bound, UnixName};
 pub use self::error::StartError;
+use self::health::HealthThread;
 pub use self::reload::{Load, Reloaded};
 use self::signals::{Asked, Signals};
 use self::sinks::Sinks;
@@ -115,6 +118,7 @@ pub struct Daemon {
     control: Arc<Control>,
     reloads_asked: mpsc::Receiver<ReloadAsked>,
     admin: Option<AdminThread>,
+    health: HealthThread,
 }
 
 impl Daemon {
@@ -147,7 +151,8 @@ impl Daemon {
         let apps = destinations.apps(&model.upstream, None);
         let upstream = apps.main.destination.label.clone();
         let taken_over = AtomicUsize::new(0);
-        let prepared = Prepared { model, apps, keys, buckets: Arc::clone(&buckets), taken_over };
+        let breakers = Breakers::new(model.routes.routes(), None);
+        let prepared = Prepared { model, apps, breakers, keys, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,
@@ -159,6 +164,8 @@ impl Daemon {
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
+        let health =
+            HealthThread::start(Arc::clone(&shared.current), clock.sibling()).map_err(StartError::Threads)?;
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for listeners in bound.per_worker {
@@ -213,6 +220,7 @@ impl Daemon {
             control,
             reloads_asked,
             admin,
+            health,
         })
     }
 
@@ -259,6 +267,8 @@ impl Daemon {
         }
         // It answers to the last.
         drop(self.admin);
+        // Requests waited for it.
+        drop(self.health);
         drop(self.names);
         drop(self.tending);
         // The last one, with all that was spent.

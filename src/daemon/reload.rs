@@ -13,6 +13,7 @@ use crate::config::diff::{self, Change};
 use crate::config::model::Model;
 use crate::limit::carry::{Carried, Fate, Impact, carry_over};
 use crate::proxy::current::Prepared;
+use crate::upstream::breaker::Breakers;
 
 use super::{Daemon, StartError, keys_file, limits, logging};
 
@@ -130,6 +131,7 @@ impl Daemon {
         self.swap(Prepared {
             model: Arc::clone(&model),
             apps: destinations.apps(&model.upstream, Some(&old.apps)),
+            breakers: Breakers::new(model.routes.routes(), Some(&old.breakers)),
             keys,
             buckets: Arc::clone(&old.buckets),
             taken_over: AtomicUsize::new(0),

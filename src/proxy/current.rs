@@ -6,10 +6,13 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::config::model::Model;
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
 use crate::upstream::app::Apps;
+use crate::upstream::breaker::Breakers;
 
 /// A configuration with all that was prepared for it.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Prepared {
     pub model: Arc<Model>,
     /// The app, in all its versions.
     pub apps: Apps,
+    /// The breakers of routes that have one.
+    pub breakers: Breakers,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
     /// The states of limits; the same over every swap.
@@ -31,12 +36,17 @@ pub struct Prepared {
 pub struct Current {
     generation: AtomicU64,
     prepared: Mutex<Arc<Prepared>>,
+    swapped: Notify,
 }
 
 impl Current {
     /// With the first one.
     pub fn new(prepared: Prepared) -> Current {
-        Current { generation: AtomicU64::new(0), prepared: Mutex::new(Arc::new(prepared)) }
+        Current {
+            generation: AtomicU64::new(0),
+            prepared: Mutex::new(Arc::new(prepared)),
+            swapped: Notify::new(),
+        }
     }
 
     /// The one in force.
@@ -58,6 +68,12 @@ impl Current {
         let mut place = self.lock();
         *place = prepared;
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.swapped.notify_one();
+    }
+
+    /// Resolves when another was put into force since the last time; for one who waits.
+    pub async fn swapped(&self) {
+        self.swapped.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Prepared>> {

@@ -1,12 +1,15 @@
-//! Health on the traffic's own addresses, for the load balancer in front: answered by the worker from one shared
-//! integer, never limited, never counted.
+//! Health on the traffic's own addresses, for the load balancer in front: answered by the worker from what is known,
+//! never limited, never counted.
 //!
-//! Invariant: an answer waits for nothing. Who finds out how things are writes the integer each second.
+//! Invariant: an answer waits for nothing. The thread that watches the app finds out how it is.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use crate::upstream::app::App;
+use crate::upstream::condition::State;
 
 use super::connection::Connection;
 use super::exchange::Exchange;
@@ -14,16 +17,15 @@ use super::forward::Answered;
 
 /// Whether requests should be sent here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Readiness {
     /// Nobody has looked yet.
-    Starting = 0,
+    Starting,
     /// Yes.
-    Ready = 1,
-    /// The app does not take connections.
-    UpstreamDown = 2,
+    Ready,
+    /// The app is down.
+    UpstreamDown,
     /// What has begun is finished, then the process ends.
-    Draining = 3,
+    Draining,
 }
 
 impl Readiness {
@@ -46,24 +48,29 @@ impl Readiness {
     }
 }
 
-/// What all workers answer.
+/// What all workers know of the process.
 #[derive(Debug, Default)]
-pub struct Health(AtomicU8);
+pub struct Health {
+    is_draining: AtomicBool,
+}
 
 impl Health {
-    /// How things are.
-    pub fn readiness(&self) -> Readiness {
-        match self.0.load(Ordering::Relaxed) {
-            1 => Readiness::Ready,
-            2 => Readiness::UpstreamDown,
-            3 => Readiness::Draining,
-            _ => Readiness::Starting,
+    /// How things are, with this app.
+    pub fn readiness(&self, app: &App) -> Readiness {
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Readiness::Draining;
+        }
+        match app.signs.state() {
+            State::Unknown => Readiness::Starting,
+            // Whoever comes while the app is restarted is served when it is back.
+            State::Up | State::Suspect => Readiness::Ready,
+            State::Down => Readiness::UpstreamDown,
         }
     }
 
-    /// Says how things are.
-    pub fn set(&self, readiness: Readiness) {
-        self.0.store(readiness as u8, Ordering::Relaxed);
+    /// From now on the process only finishes what has begun.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
     }
 }
 
@@ -77,7 +84,9 @@ pub fn health(exchange: &mut Exchange, conn: &Connection) -> Option<Response<Ans
     let readiness = match request.uri.path() {
         path if is(path, &admin.live_path) => Readiness::Ready,
         path if is(path, &admin.ready_path) && conn.worker.is_draining() => Readiness::Draining,
-        path if is(path, &admin.ready_path) => conn.worker.health.readiness(),
+        path if is(path, &admin.ready_path) => {
+            conn.worker.health.readiness(&exchange.snapshot.pools.main.app)
+        }
         _ => return None,
     };
     exchange.is_measured = false;

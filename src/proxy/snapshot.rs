@@ -16,6 +16,7 @@ use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
 use crate::telemetry::series::WorkerSeries;
 use crate::upstream::app::{App, Apps};
+use crate::upstream::breaker::Breakers;
 use crate::upstream::pool::Pool;
 
 use super::current::Prepared;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub id_header: HeaderName,
     /// Idle connections to the app.
     pub pools: Pools,
+    /// The breakers of routes that have one.
+    pub breakers: Breakers,
     /// Limits; a copy of the worker's own as well.
     pub limits: Limits,
     /// Their states, which all workers share.
@@ -125,6 +128,7 @@ impl Snapshot {
         let (keys, buckets) = (prepared.keys.clone(), Arc::clone(&prepared.buckets));
         Rc::new(Snapshot {
             pools,
+            breakers: prepared.breakers.clone(),
             keys,
             model,
             limits,

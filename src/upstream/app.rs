@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use super::condition::State;
 use super::connect::Destination;
+use super::fault::UpstreamFault;
 use super::gate::Gate;
+use super::signs::{Sign, Signs};
+use crate::clock::Tick;
 use crate::config::model::Upstream;
 use crate::config::model::shield::InFlightCap;
 
@@ -35,6 +39,8 @@ pub struct App {
     pub destination: Destination,
     /// Who is let in.
     pub gate: Arc<Gate>,
+    /// What requests show of it.
+    pub signs: Signs,
 }
 
 /// All versions.
@@ -72,6 +78,34 @@ impl Apps {
 }
 
 impl App {
+    /// How it is, as far as requests and probes show.
+    pub fn state(&self) -> State {
+        self.signs.state()
+    }
+
+    /// Whether it is known to be out of service.
+    pub fn is_down(&self) -> bool {
+        self.state() == State::Down
+    }
+
+    /// The head of an answer came: with this status, so long after the request was sent.
+    pub fn answered(&self, status: u16, latency_nanos: u64, now: Tick) {
+        self.signs.saw(Sign::Status(status), now);
+        self.signs.sample(latency_nanos);
+    }
+
+    /// A request failed. After a refused connection nobody is let in until the app was looked at.
+    pub fn failed(&self, fault: &UpstreamFault, now: Tick) {
+        if let Some(sign) = Sign::of(fault) {
+            if sign == Sign::ConnectRefused && matches!(self.state(), State::Unknown | State::Up) {
+                // At once, so that whoever enters again waits for what is found out. Before the sign, so that who looks at
+                // the sign has the last word.
+                self.gate.set_ramp(Some(0));
+            }
+            self.signs.saw(sign, now);
+        }
+    }
+
     fn of(
         name: AppName,
         destination: Destination,
@@ -95,7 +129,7 @@ impl App {
         }
         match known {
             Some(known) => Arc::clone(known),
-            None => Arc::new(App { name, destination, gate }),
+            None => Arc::new(App { name, destination, gate, signs: Signs::default() }),
         }
     }
 }

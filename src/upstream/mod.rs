@@ -7,13 +7,19 @@
 
 pub mod answer;
 pub mod app;
+pub mod breaker;
 pub mod budget;
 pub mod call;
+pub mod condition;
 pub mod connect;
 pub mod fault;
 pub mod gate;
+pub mod gradient;
 pub mod outgoing;
 pub mod pool;
+mod probe;
 pub mod queue;
 pub mod request_head;
 pub mod response_head;
+pub mod signs;
+pub mod watch;

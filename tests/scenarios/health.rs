@@ -1,0 +1,316 @@
+//! An app that is restarted, down, ill, or asks for less: what its callers are told, and what operators see.
+
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::ok;
+use crate::harness::client::post;
+use crate::harness::{Binding, Client, Gunicorn, Origin, PATIENCE, Peer, Setup, Tollgate, WorkerClass};
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Clients that ask one after the other until they are told to stop, and the statuses they were told.
+struct Load {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<u16>>>,
+}
+
+impl Load {
+    fn start(tollgate: &Tollgate, clients: usize, request: &[u8]) -> Load {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let client = |_| {
+            let (address, request) = (tollgate.address().to_owned(), request.to_owned());
+            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            thread::spawn(move || {
+                let mut client = Client::connect(&address);
+                let mut statuses = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    client.send(&request);
+                    let response = client.response();
+                    statuses.push(response.status());
+                    if response.head.closes() {
+                        client = Client::connect(&address);
+                    }
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+                statuses
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Load { stop, sent, clients }
+    }
+
+    /// Waits until so many more were answered.
+    fn wait_for(&self, more: usize) {
+        let before = self.sent.load(Ordering::Relaxed);
+        eventually("more answers", || self.sent.load(Ordering::Relaxed) >= before + more);
+    }
+
+    fn end(self) -> Vec<u16> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    }
+}
+
+const GET: &[u8] = b"GET /json HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn upload() -> Vec<u8> {
+    post("/upload", b"some bytes")
+}
+
+/// Patient enough for an app that takes long to start on a busy machine.
+fn patient(upstream: &str) -> Setup {
+    Setup::before(upstream).upstream("max_in_flight = 4\nqueue = { size = 100, timeout = \"60s\" }")
+}
+
+fn all_are(statuses: &[u16], allowed: &[u16]) {
+    let others: Vec<&u16> = statuses.iter().filter(|status| !allowed.contains(status)).collect();
+    assert!(others.is_empty(), "{} of {} were {others:?}", others.len(), statuses.len());
+}
+
+#[test]
+fn an_app_that_is_stopped_and_started_again_loses_no_idempotent_request() {
+    for class in [WorkerClass::Sync, WorkerClass::Gthread] {
+        let mut app = Gunicorn::start(class, Binding::Tcp);
+        let tollgate = patient(app.address()).start();
+        let (gets, posts) = (Load::start(&tollgate, 4, GET), Load::start(&tollgate, 2, &upload()));
+        gets.wait_for(50);
+        for _ in 0..2 {
+            app.restart();
+            gets.wait_for(50);
+            posts.wait_for(5);
+        }
+        all_are(&gets.end(), &[200]);
+        all_are(&posts.end(), &[200, 502, 503]);
+        tollgate.wait_for_event("the app takes no connections, requests wait for it");
+        tollgate.wait_for_event("the app is up again");
+    }
+}
+
+#[test]
+fn an_app_that_reloads_or_recycles_its_workers_loses_no_idempotent_request() {
+    let app = Gunicorn::start_with(WorkerClass::Sync, Binding::Tcp, &["--max-requests", "20"]);
+    let tollgate = patient(app.address()).start();
+    let load = Load::start(&tollgate, 4, GET);
+    load.wait_for(200);
+    for _ in 0..2 {
+        app.signal(Signal::HUP);
+        load.wait_for(100);
+    }
+    all_are(&load.end(), &[200]);
+    assert!(app.said().contains("Autorestarting worker"), "{}", app.said());
+}
+
+/// Listens at a path and answers everything; says how many requests it had at a time at most, of those that came early.
+fn listen_at(path: &Path) -> JoinHandle<()> {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        use std::io::{Read, Write};
+        while let Ok((mut socket, _)) = listener.accept() {
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while matches!(socket.read(&mut bytes), Ok(1..)) {
+                    if socket.write_all(ok("here").as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    })
+}
+
+#[test]
+fn an_app_that_was_never_up_is_refused_at_once_and_served_when_it_comes() {
+    let place = Setup::before("127.0.0.1:1");
+    let path = place.file("app.sock");
+    let tollgate = Setup::before(&format!("unix:{}", path.display())).admin("").start();
+    let operator = tollgate.operator();
+    tollgate.wait_for_event("the app is down, requests are refused");
+    assert_eq!(operator.get("/readyz").json()["status"], "upstream_down");
+    let mut client = tollgate.client();
+    for _ in 0..5 {
+        let refused = client.get("/");
+        refused.assert_local(503, "upstream_unavailable");
+        assert_eq!(refused.header("Retry-After").as_deref(), Some("1"));
+    }
+    let asked: Vec<_> = tollgate.wait_for_records(5);
+    assert!(asked.iter().all(|record| record.get("connect_ms").is_none_or(|time| time.is_null())), "{asked:?}");
+    assert_eq!(operator.status()["upstream"]["connect_failures"], 0, "no request tried to connect");
+    let _app = listen_at(&path);
+    eventually("served", || client.get("/").status() == 200);
+    eventually("ready", || operator.get("/readyz").status == 200);
+}
+
+#[test]
+fn an_app_that_stays_away_is_waited_for_as_long_as_the_queue_says() {
+    let place = Setup::before("127.0.0.1:1");
+    let path = place.file("app.sock");
+    let _app = listen_at(&path);
+    let address = format!("unix:{}", path.display());
+    let tollgate = Setup::before(&address)
+        .upstream("max_in_flight = 2\nqueue = { size = 10, timeout = \"1s\" }")
+        .start();
+    let mut client = tollgate.client();
+    assert_eq!(client.get("/").status(), 200);
+    std::fs::remove_file(&path).unwrap();
+    // Connections that are open stay good; a request that needs a new one finds nobody.
+    let mut others: Vec<Client> = (0..2).map(|_| tollgate.client()).collect();
+    eventually("down", || {
+        for other in &mut others {
+            other.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        let statuses: Vec<u16> = others.iter_mut().map(|other| other.response().status()).collect();
+        assert!(statuses.iter().all(|status| [200, 502, 503].contains(status)), "{statuses:?}");
+        statuses.contains(&503)
+    });
+    tollgate.wait_for_event("the app is down, requests are refused");
+    client.get("/").assert_local(503, "upstream_unavailable");
+}
+
+#[test]
+fn the_health_path_takes_the_app_out_and_brings_it_back() {
+    let is_well = Arc::new(AtomicBool::new(true));
+    let own = Arc::clone(&is_well);
+    let app = Origin::start(move |mut peer: Peer| {
+        while let Some(request) = peer.request() {
+            let is_probe = request.target == "/healthy?deep=1";
+            if is_probe {
+                let head = String::from_utf8_lossy(&request.head).into_owned();
+                assert!(head.contains("User-Agent: tollgate-health/") && head.contains("Connection: close"), "{head}");
+            }
+            match is_probe && !own.load(Ordering::Relaxed) {
+                true => peer.send("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"),
+                false => peer.send(ok("well")),
+            };
+        }
+    });
+    let tollgate = Setup::before(app.address())
+        .admin("")
+        .table(
+            "[upstream.health]\npath = \"/healthy?deep=1\"\ninterval = \"100ms\"\ntimeout = \"5s\"\n\
+             healthy_after = 2\nunhealthy_after = 2\nexpect = [200]",
+        )
+        .start();
+    let (operator, mut client) = (tollgate.operator(), tollgate.client());
+    eventually("ready", || operator.get("/readyz").status == 200);
+    assert_eq!(client.get("/").status(), 200);
+    is_well.store(false, Ordering::Relaxed);
+    let told = tollgate.wait_for_event("the app is down, requests are refused");
+    assert_eq!(told["found"], "status 500");
+    let refused = client.get("/");
+    refused.assert_local(503, "upstream_unavailable");
+    assert!(refused.header("Retry-After").is_some());
+    assert_eq!(operator.get("/readyz").status, 503);
+    is_well.store(true, Ordering::Relaxed);
+    tollgate.wait_for_event("the app is up again");
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!(operator.get("/readyz").status, 200);
+    let text = tollgate.config_text().replace("expect = [200]", "expect = [204]");
+    tollgate.reload(&text);
+    eventually("a reload changes what is expected", || client.get("/").status() == 503);
+}
+
+#[test]
+fn requests_come_back_little_by_little() {
+    let place = Setup::before("127.0.0.1:1");
+    let path = place.file("app.sock");
+    let tollgate = Setup::before(&format!("unix:{}", path.display()))
+        .upstream("max_in_flight = 32\nqueue = { size = 100, timeout = \"60s\" }")
+        .start();
+    // It was up once, so that it is waited for.
+    let first = UnixListener::bind(&path).unwrap();
+    let mut client = tollgate.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    {
+        use std::io::{Read, Write};
+        let (mut socket, _) = first.accept().unwrap();
+        let _ = socket.read(&mut [0; 4096]).unwrap();
+        socket.write_all(ok("up").as_bytes()).unwrap();
+    }
+    assert_eq!(client.response().status(), 200);
+    drop(first);
+    std::fs::remove_file(&path).unwrap();
+    let waiting: Vec<Client> = (0..32)
+        .map(|_| {
+            let mut client = tollgate.client();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            client
+        })
+        .collect();
+    tollgate.wait_for_event("the app takes no connections, requests wait for it");
+    // The app answers nobody until all are there: who is there first came when few were let in.
+    let again = UnixListener::bind(&path).unwrap();
+    let arrived: Vec<Instant> = {
+        use std::io::{Read, Write};
+        let mut sockets = Vec::new();
+        let mut arrived = Vec::new();
+        while arrived.len() < waiting.len() {
+            let (mut socket, _) = again.accept().unwrap();
+            // A probe connects and says nothing.
+            if matches!(socket.read(&mut [0; 4096]), Ok(1..)) {
+                arrived.push(Instant::now());
+                sockets.push(socket);
+            }
+        }
+        for mut socket in sockets {
+            socket.write_all(ok("again").as_bytes()).unwrap();
+        }
+        arrived
+    };
+    for mut client in waiting {
+        assert_eq!(client.response().status(), 200);
+    }
+    // 1, 2, 4, 8, 16, 32: between the first and the last lie five steps of the ramp, whatever else the machine does.
+    let lasted = arrived[31].duration_since(arrived[0]);
+    assert!(lasted >= Duration::from_millis(400), "all came within {lasted:?}");
+}
+
+#[test]
+fn a_breaker_spares_a_route_that_fails_and_a_trial_closes_it() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let own = Arc::clone(&is_well);
+    let app = Origin::start(move |mut peer: Peer| {
+        while let Some(request) = peer.request() {
+            match request.target.starts_with("/api") && !own.load(Ordering::Relaxed) {
+                true => peer.send("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"),
+                false => peer.send(ok("well")),
+            };
+        }
+    });
+    let tollgate = Setup::before(app.address())
+        .table(
+            "[[routes]]\nname = \"api\"\nmatch = \"/api/*\"\n\
+             breaker = { errors = \"50%\", over = \"60s\", at_least = 4, open_for = \"500ms\" }",
+        )
+        .start();
+    let mut client = tollgate.client();
+    for _ in 0..4 {
+        assert_eq!(client.get("/api/a").status(), 500);
+    }
+    let refused = client.get("/api/a");
+    refused.assert_local(503, "circuit_open");
+    assert_eq!(refused.header("Retry-After").as_deref(), Some("1"));
+    assert_eq!(client.get("/other").status(), 200, "other routes are asked");
+    tollgate.wait_for_event("breaker opens, the app is not asked");
+    eventually("a trial", || client.get("/api/a").status() == 500);
+    client.get("/api/a").assert_local(503, "circuit_open");
+    is_well.store(true, Ordering::Relaxed);
+    eventually("a trial that succeeds", || client.get("/api/a").status() == 200);
+    tollgate.wait_for_event("breaker closes, a trial succeeded");
+    for _ in 0..8 {
+        assert_eq!(client.get("/api/a").status(), 200);
+    }
+}
