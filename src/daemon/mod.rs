@@ -34,6 +34,7 @@ use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
+use crate::upstream::budget::Budget;
 use crate::upstream::connect::Destination;
 
 use self::background::Background;
@@ -108,6 +109,7 @@ pub struct Daemon {
     snapshots: Option<Background>,
     current: Arc<Current>,
     seats: Arc<Seats>,
+    buffers: Arc<Budget>,
     clock: RefCell<Clock>,
     control: Arc<Control>,
     reloads_asked: mpsc::Receiver<ReloadAsked>,
@@ -139,6 +141,7 @@ impl Daemon {
         let mut names = bound.names;
         let admin_bound = bind_admin(&model, &mut names)?;
         let seats = Seats::new(model.listen.max_connections);
+        let buffers = Budget::new(model.upstream.buffers.total as u64);
         let max_keys = model.store.max_keys;
         let measurements = Arc::new(Measurements::new(&model.metrics));
         let upstream = destination.label.clone();
@@ -150,6 +153,7 @@ impl Daemon {
             measurements,
             interventions: Arc::default(),
             health: Arc::default(),
+            buffers,
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
@@ -169,7 +173,7 @@ impl Daemon {
         let tending = limits::tend(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
         let snapshots = snapshots::keep(&store, Arc::clone(&shared.current), clock.sibling())
             .map_err(StartError::Threads)?;
-        let Shared { current, seats, measurements, .. } = shared;
+        let Shared { current, seats, measurements, buffers, .. } = shared;
         let emf = current.get().model.emf.clone();
         let intervals =
             intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
@@ -202,6 +206,7 @@ impl Daemon {
             snapshots,
             current,
             seats,
+            buffers,
             clock: RefCell::new(clock),
             control,
             reloads_asked,

@@ -146,6 +146,7 @@ impl Daemon {
         let prepared = Arc::new(prepared);
         let model = &prepared.model;
         self.seats.set_max(model.listen.max_connections);
+        self.buffers.set_max(model.upstream.buffers.total as u64);
         logging::set_level(model.log.level);
         self.current.swap(Arc::clone(&prepared));
         let all = async {

@@ -17,6 +17,7 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::measurements::Measurements;
 use crate::telemetry::record::Record;
 use crate::telemetry::series::{Ended, WorkerSeries};
+use crate::upstream::budget::Budget;
 
 use super::current::Current;
 use super::health::Health;
@@ -51,6 +52,8 @@ pub struct Worker {
     pub interventions: Arc<Interventions>,
     /// What is told the load balancer.
     pub health: Arc<Health>,
+    /// Memory for bodies that are kept so that the app does not wait for clients.
+    pub buffers: Arc<Budget>,
     /// What this worker counts.
     pub series: Arc<WorkerSeries>,
     /// What all of them count.
@@ -72,6 +75,8 @@ pub struct Shared {
     pub interventions: Arc<Interventions>,
     /// What is told the load balancer.
     pub health: Arc<Health>,
+    /// Memory for bodies that are kept so that the app does not wait for clients.
+    pub buffers: Arc<Budget>,
     /// What is measured.
     pub measurements: Arc<Measurements>,
 }
@@ -119,7 +124,7 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats, measurements, interventions, health } = shared;
+        let Shared { current, seats, measurements, interventions, health, buffers } = shared;
         let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
@@ -137,6 +142,7 @@ impl Worker {
             value_room: RefCell::new(BytesMut::new()),
             interventions,
             health,
+            buffers,
             series,
             measurements,
             seats,

@@ -6,6 +6,7 @@
 //! request costs one write.
 
 pub mod answer;
+pub mod budget;
 pub mod call;
 pub mod connect;
 pub mod fault;
