@@ -29,6 +29,7 @@ use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::cloudwatch::push::Push;
+use crate::config::model::shield::SpillDir;
 use crate::config::model::{ListenAddress, Model};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
@@ -36,6 +37,7 @@ use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
 use crate::upstream::budget::Budget;
 use crate::upstream::connect::Destination;
+use crate::upstream::spill::Spill;
 
 use self::background::Background;
 use self::bind::{AllBound, Bound, UnixName};
@@ -146,7 +148,9 @@ impl Daemon {
         let measurements = Arc::new(Measurements::new(&model.metrics));
         let upstream = destination.label.clone();
         let taken_over = AtomicUsize::new(0);
-        let prepared = Prepared { model, destination, keys, buckets: Arc::clone(&buckets), taken_over };
+        let spill = open_spill(&model, None)?;
+        let prepared =
+            Prepared { model, destination, keys, spill, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,
@@ -266,6 +270,14 @@ impl Daemon {
         drop(self.push);
         self.sinks.close();
     }
+}
+
+/// The directory for bodies that are too large for memory: the one that was there before, if it is the same.
+fn open_spill(model: &Model, before: Option<&Arc<Spill>>) -> Result<Option<Arc<Spill>>, StartError> {
+    let Some(SpillDir { path, max }) = &model.upstream.buffers.spill else { return Ok(None) };
+    let same = before.filter(|before| before.directory() == path);
+    let opened = same.map_or_else(|| Spill::open(path, *max), |same| Ok(Arc::clone(same)));
+    opened.map(Some).map_err(|error| StartError::Spill(path.display().to_string(), error))
 }
 
 /// The admin listener's addresses, with the ports that the kernel chose, and its sockets.

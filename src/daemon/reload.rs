@@ -110,11 +110,15 @@ impl Daemon {
         let unix_seconds = limits::now(&self.clock.borrow()).unix_nanos / 1_000_000_000;
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error));
-        let (destination, keys) = match (destination, keys) {
-            (Ok(destination), Ok(keys)) if problems.is_empty() => (destination, keys.map(Arc::new)),
-            (destination, keys) => {
+        let spill = super::open_spill(&model, old.spill.as_ref());
+        let (destination, keys, spill) = match (destination, keys, spill) {
+            (Ok(destination), Ok(keys), Ok(spill)) if problems.is_empty() => {
+                (destination, keys.map(Arc::new), spill)
+            }
+            (destination, keys, spill) => {
                 problems.extend(destination.err().map(|error| error.to_string()));
                 problems.extend(keys.err().map(|error| error.to_string()));
+                problems.extend(spill.err().map(|error| error.to_string()));
                 return Err(problems);
             }
         };
@@ -133,6 +137,7 @@ impl Daemon {
             model: Arc::clone(&model),
             destination,
             keys,
+            spill,
             buckets: Arc::clone(&old.buckets),
             taken_over: AtomicUsize::new(0),
         })
@@ -147,6 +152,9 @@ impl Daemon {
         let model = &prepared.model;
         self.seats.set_max(model.listen.max_connections);
         self.buffers.set_max(model.upstream.buffers.total as u64);
+        if let (Some(spill), Some(to)) = (&prepared.spill, &model.upstream.buffers.spill) {
+            spill.room().set_max(to.max);
+        }
         logging::set_level(model.log.level);
         self.current.swap(Arc::clone(&prepared));
         let all = async {

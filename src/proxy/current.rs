@@ -10,6 +10,7 @@ use crate::config::model::Model;
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
 use crate::upstream::connect::Destination;
+use crate::upstream::spill::Spill;
 
 /// A configuration with all that was prepared for it.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Prepared {
     pub destination: Destination,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// Where bodies go that are too large for memory, if anywhere.
+    pub spill: Option<Arc<Spill>>,
     /// The states of limits; the same over every swap.
     pub buckets: Arc<Buckets>,
     /// Workers that have taken it over.

@@ -129,9 +129,9 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
+        this.wire.blocked.set(written.is_pending());
+        let Poll::Ready(written) = written else { return this.wire.poll_overdue(cx) };
         this.wire.add_written(*written.as_ref().unwrap_or(&0));
         Poll::Ready(written)
     }
@@ -145,9 +145,9 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        this.wire.blocked.set(written.is_pending());
+        let Poll::Ready(written) = written else { return this.wire.poll_overdue(cx) };
         this.wire.add_written(*written.as_ref().unwrap_or(&0));
         Poll::Ready(written)
     }

@@ -27,6 +27,7 @@ use crate::upstream::pool::Connection as UpstreamConnection;
 use crate::upstream::request_head::RequestHead;
 use crate::upstream::response_head::{AnswerFraming, AnswerHead, Asked};
 
+use super::ahead::Ahead;
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::screen::Passed;
@@ -40,7 +41,7 @@ const MAX_UNWRITTEN_TRIES: u32 = 3;
 #[derive(Debug)]
 pub enum Answered {
     /// A body.
-    Body(Answer<UploadBody>),
+    Body(Ahead),
     /// A WebSocket.
     Tunnel(TunnelEnds),
     /// Not the app's: what the process tells of itself.
@@ -209,14 +210,15 @@ fn respond(
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<Answered>, UpstreamFault> {
-    let AnswerHead { status, headers, framing, keep_alive } = head;
+    let AnswerHead { status, headers, framing, keep_alive, live } = head;
     let answered = if status == http::StatusCode::SWITCHING_PROTOCOLS {
         let (socket, inbox) = call.into_tunnel();
         Answered::Tunnel(TunnelEnds { socket, inbox })
     } else {
         let pool = Rc::clone(&exchange.snapshot.pool);
         let clock = Rc::clone(&conn.worker.clock);
-        Answered::Body(Answer::new(call, framing, keep_alive, pool, clock)?)
+        let answer = Answer::new(call, framing, keep_alive, pool, clock)?;
+        Answered::Body(Ahead::new(answer, exchange.keeping(live)))
     };
     let mut response = Response::new(answered);
     *response.status_mut() = status;

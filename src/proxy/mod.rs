@@ -8,6 +8,9 @@
 //! response. The record is made exactly once, when the exchange is dropped.
 
 pub mod admit;
+pub mod ahead;
+mod backlog;
+mod blocks;
 pub mod body;
 pub mod caller;
 pub mod connection;
@@ -23,6 +26,7 @@ pub mod listener;
 pub mod measure;
 pub mod screen;
 pub mod snapshot;
+pub mod spilled_upload;
 pub mod telling;
 pub mod tunnel;
 pub mod upload;

@@ -14,6 +14,7 @@ use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
 use crate::telemetry::series::WorkerSeries;
 use crate::upstream::pool::Pool;
+use crate::upstream::spill::Spill;
 
 use super::current::Prepared;
 use super::measure::Series;
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub series: Series,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// Where bodies go that are too large for memory, if anywhere.
+    pub spill: Option<Arc<Spill>>,
     /// How large a head may be.
     pub head_limits: HeadLimits,
     /// The shape of local replies.
@@ -87,9 +90,11 @@ impl Snapshot {
         };
         let series = Series::new(&model, worker);
         let (keys, buckets) = (prepared.keys.clone(), Arc::clone(&prepared.buckets));
+        let spill = prepared.spill.clone();
         Rc::new(Snapshot {
             pool,
             keys,
+            spill,
             model,
             limits,
             series,

@@ -14,3 +14,4 @@ pub mod outgoing;
 pub mod pool;
 pub mod request_head;
 pub mod response_head;
+pub mod spill;
