@@ -116,12 +116,12 @@ impl Watch {
     async fn probe(&self) {
         let prepared = self.control.prepared();
         let begun = self.control.now().tick;
-        let connected = tokio::time::timeout(PROBE_PATIENCE, prepared.destination.connect()).await;
+        let connected = tokio::time::timeout(PROBE_PATIENCE, prepared.apps.main.destination.connect()).await;
         let took = self.control.now().tick.nanos_since(begun);
         let up = matches!(connected, Ok(Ok(_)));
         let before =
             self.upstream.replace(Upstream { up: Some(up), connect_ms: up.then_some(took as f64 / 1e6) });
-        let upstream = &*prepared.destination.label;
+        let upstream = &*prepared.apps.main.destination.label;
         match (before.up, up) {
             (Some(true) | None, false) => tracing::warn!(upstream, "the app takes no connections"),
             (Some(false), true) => tracing::info!(upstream, "the app takes connections again"),

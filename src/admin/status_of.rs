@@ -82,7 +82,7 @@ impl Teller {
                 cost: talkers(&rankings.cost),
             },
             refusals: refusals.iter().map(refusal).collect(),
-            upstream: upstream(&totals, &prepared.destination.label, self.watch.upstream()),
+            upstream: upstream(&totals, &prepared.apps.main.destination.label, self.watch.upstream()),
             reloads: self.reloads(),
             sinks: process
                 .dropped_lines

@@ -14,6 +14,7 @@ mod reload;
 mod signals;
 mod sinks;
 mod snapshots;
+mod spilling;
 mod worker_thread;
 
 use std::cell::RefCell;
@@ -29,15 +30,14 @@ use crate::admin::listener::{AdminThread, Bound as AdminBound};
 use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::cloudwatch::push::Push;
-use crate::config::model::shield::SpillDir;
-use crate::config::model::{ListenAddress, Model};
+use crate::config::model::{ListenAddress, Model, Upstream, UpstreamAddress};
 use crate::proxy::current::{Current, Prepared};
 use crate::proxy::worker::{Seats, Shared};
 use crate::telemetry::emf::catalog;
 use crate::telemetry::measurements::Measurements;
+use crate::upstream::app::Apps;
 use crate::upstream::budget::Budget;
 use crate::upstream::connect::Destination;
-use crate::upstream::spill::Spill;
 
 use self::background::Background;
 use self::bind::{AllBound, Bound, UnixName};
@@ -125,8 +125,7 @@ impl Daemon {
         let workers = workers
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
             .unwrap_or(1);
-        let destination = Destination::resolve(&model.upstream.address)
-            .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error))?;
+        let destinations = resolve(&model.upstream)?;
         let clock = Clock::start();
         let unix_seconds = limits::now(&clock).unix_nanos / 1_000_000_000;
         let keys = keys_file::of(&model.identity, unix_seconds)
@@ -146,11 +145,11 @@ impl Daemon {
         let buffers = Budget::new(model.upstream.buffers.total as u64);
         let max_keys = model.store.max_keys;
         let measurements = Arc::new(Measurements::new(&model.metrics));
-        let upstream = destination.label.clone();
+        let apps = destinations.apps(&model.upstream, None);
+        let upstream = apps.main.destination.label.clone();
         let taken_over = AtomicUsize::new(0);
-        let spill = open_spill(&model, None)?;
-        let prepared =
-            Prepared { model, destination, keys, spill, buckets: Arc::clone(&buckets), taken_over };
+        let spill = spilling::open(&model, None)?;
+        let prepared = Prepared { model, apps, keys, spill, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,
@@ -272,12 +271,27 @@ impl Daemon {
     }
 }
 
-/// The directory for bodies that are too large for memory: the one that was there before, if it is the same.
-fn open_spill(model: &Model, before: Option<&Arc<Spill>>) -> Result<Option<Arc<Spill>>, StartError> {
-    let Some(SpillDir { path, max }) = &model.upstream.buffers.spill else { return Ok(None) };
-    let same = before.filter(|before| before.directory() == path);
-    let opened = same.map_or_else(|| Spill::open(path, *max), |same| Ok(Arc::clone(same)));
-    opened.map(Some).map_err(|error| StartError::Spill(path.display().to_string(), error))
+/// Where each version of the app is.
+#[derive(Debug)]
+struct Destinations {
+    main: Destination,
+    canary: Option<Destination>,
+}
+
+/// Resolves all names of the app. Blocks on the resolver.
+fn resolve(upstream: &Upstream) -> Result<Destinations, StartError> {
+    let resolve = |address: &UpstreamAddress| {
+        Destination::resolve(address).map_err(|error| StartError::Upstream(address.to_string(), error))
+    };
+    let main = resolve(&upstream.address)?;
+    let canary = upstream.canary.as_ref().map(|canary| resolve(&canary.address)).transpose()?;
+    Ok(Destinations { main, canary })
+}
+
+impl Destinations {
+    fn apps(self, upstream: &Upstream, before: Option<&Apps>) -> Apps {
+        Apps::new(upstream, self.main, self.canary, before)
+    }
 }
 
 /// The admin listener's addresses, with the ports that the kernel chose, and its sockets.

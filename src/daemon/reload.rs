@@ -13,9 +13,8 @@ use crate::config::diff::{self, Change};
 use crate::config::model::Model;
 use crate::limit::carry::{Carried, Fate, Impact, carry_over};
 use crate::proxy::current::Prepared;
-use crate::upstream::connect::Destination;
 
-use super::{Daemon, StartError, keys_file, limits, logging};
+use super::{Daemon, StartError, keys_file, limits, logging, spilling};
 
 /// Loads the configuration again as it was loaded at start; a line for each problem.
 pub type Load = Box<dyn Fn() -> Result<Loaded, Vec<String>>>;
@@ -105,18 +104,17 @@ impl Daemon {
         let changes = diff::changes(&old.model, &model);
         let mut problems: Vec<String> = changes.iter().filter_map(restart_needed).collect();
         // Resolved even if the address is the same: a name may have moved.
-        let destination = Destination::resolve(&model.upstream.address)
-            .map_err(|error| StartError::Upstream(model.upstream.address.to_string(), error));
+        let destinations = super::resolve(&model.upstream);
         let unix_seconds = limits::now(&self.clock.borrow()).unix_nanos / 1_000_000_000;
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error));
-        let spill = super::open_spill(&model, old.spill.as_ref());
-        let (destination, keys, spill) = match (destination, keys, spill) {
-            (Ok(destination), Ok(keys), Ok(spill)) if problems.is_empty() => {
-                (destination, keys.map(Arc::new), spill)
+        let spill = spilling::open(&model, old.spill.as_ref());
+        let (destinations, keys, spill) = match (destinations, keys, spill) {
+            (Ok(destinations), Ok(keys), Ok(spill)) if problems.is_empty() => {
+                (destinations, keys.map(Arc::new), spill)
             }
-            (destination, keys, spill) => {
-                problems.extend(destination.err().map(|error| error.to_string()));
+            (destinations, keys, spill) => {
+                problems.extend(destinations.err().map(|error| error.to_string()));
                 problems.extend(keys.err().map(|error| error.to_string()));
                 problems.extend(spill.err().map(|error| error.to_string()));
                 return Err(problems);
@@ -135,7 +133,7 @@ impl Daemon {
         let model = Arc::new(model);
         self.swap(Prepared {
             model: Arc::clone(&model),
-            destination,
+            apps: destinations.apps(&model.upstream, Some(&old.apps)),
             keys,
             spill,
             buckets: Arc::clone(&old.buckets),

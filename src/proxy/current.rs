@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::model::Model;
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
-use crate::upstream::connect::Destination;
+use crate::upstream::app::Apps;
 use crate::upstream::spill::Spill;
 
 /// A configuration with all that was prepared for it.
@@ -17,8 +17,8 @@ use crate::upstream::spill::Spill;
 pub struct Prepared {
     /// The configuration; its meters have their tags.
     pub model: Arc<Model>,
-    /// The app.
-    pub destination: Destination,
+    /// The app, in all its versions.
+    pub apps: Apps,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
     /// Where bodies go that are too large for memory, if anywhere.

@@ -146,7 +146,7 @@ impl Exchange {
             duration_nanos: ended.duration_nanos,
             connect_nanos: self.connect_nanos,
             response_head_nanos: ended.response_head_nanos,
-            upstream: self.asked_upstream.then_some(&self.snapshot.pool.destination.label),
+            upstream: self.asked.as_ref().map(|pool| &*pool.app.destination.label),
             user_agent: headers.get(header::USER_AGENT),
             traceparent: headers.get(TRACEPARENT),
             amzn_trace_id: headers.get(X_AMZN_TRACE_ID),

@@ -23,6 +23,7 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::record::Outcome;
 use crate::telemetry::series::Told;
 use crate::upstream::fault::{UploadFault, UpstreamFault};
+use crate::upstream::pool::Pool;
 
 use super::admit::Account;
 use super::ahead::Keeping;
@@ -61,8 +62,10 @@ pub struct Exchange {
     pub connect_nanos: Option<u64>,
     /// From the request's first byte upstream to the response head.
     pub response_head_nanos: Option<u64>,
-    /// The app was asked.
-    pub asked_upstream: bool,
+    /// The app that was asked.
+    pub asked: Option<Rc<Pool>>,
+    /// It waited so long for a slot of the app, if it had to.
+    pub queue_nanos: Option<u64>,
     /// Whether it is measured; what load balancers ask of our health is not.
     pub is_measured: bool,
     pub(super) told: Told,
@@ -141,7 +144,8 @@ impl Exchange {
             total: None,
             connect_nanos: None,
             response_head_nanos: None,
-            asked_upstream: false,
+            asked: None,
+            queue_nanos: None,
             is_measured: true,
             told: Told::default(),
             conn: Rc::clone(conn),

@@ -23,7 +23,7 @@ use crate::upstream::answer::Answer;
 use crate::upstream::call::Call;
 use crate::upstream::fault::UpstreamFault;
 use crate::upstream::outgoing::{Outgoing, Upload};
-use crate::upstream::pool::Connection as UpstreamConnection;
+use crate::upstream::pool::{Connection as UpstreamConnection, Pool};
 use crate::upstream::request_head::RequestHead;
 use crate::upstream::response_head::{AnswerFraming, AnswerHead, Asked};
 
@@ -135,8 +135,9 @@ async fn converse(
     let idempotent = exchange.request.method.is_idempotent();
     let mut deadline = Alarm::new(&worker.alarms);
     let mut repeats_left = settings.retry_attempts;
-    let mut pooled = snapshot.pool.take(exchange.opened);
-    exchange.asked_upstream = true;
+    let pool = Rc::clone(&snapshot.pools.main);
+    let mut pooled = pool.take(exchange.opened);
+    exchange.asked = Some(Rc::clone(&pool));
     let mut tries = 0;
     loop {
         tries += 1;
@@ -145,7 +146,7 @@ async fn converse(
                 worker.series.reuses.add(1);
                 connection
             }
-            None => connect(conn, exchange).await?,
+            None => connect(&pool, conn, exchange).await?,
         };
         if tries > 1 {
             worker.series.repeats.add(1);
@@ -171,13 +172,16 @@ async fn converse(
     }
 }
 
-async fn connect(conn: &Connection, exchange: &mut Exchange) -> Result<UpstreamConnection, UpstreamFault> {
+async fn connect(
+    pool: &Pool,
+    conn: &Connection,
+    exchange: &mut Exchange,
+) -> Result<UpstreamConnection, UpstreamFault> {
     let worker = &conn.worker;
     let begun = worker.clock.now();
     let deadline = Alarm::new(&worker.alarms);
     deadline.set(begun + exchange.snapshot.model.upstream.connect_timeout);
-    let pool = Rc::clone(&exchange.snapshot.pool);
-    let mut connecting = pin!(pool.destination.connect());
+    let mut connecting = pin!(pool.app.destination.connect());
     let connected = poll_fn(|cx| {
         within_total(exchange, cx, |cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(socket) => Poll::Ready(socket.map_err(UpstreamFault::Connect)),
@@ -215,7 +219,7 @@ fn respond(
         let (socket, inbox) = call.into_tunnel();
         Answered::Tunnel(TunnelEnds { socket, inbox })
     } else {
-        let pool = Rc::clone(&exchange.snapshot.pool);
+        let pool = Rc::clone(exchange.asked.as_ref().unwrap_or(&exchange.snapshot.pools.main));
         let clock = Rc::clone(&conn.worker.clock);
         let answer = Answer::new(call, framing, keep_alive, pool, clock)?;
         Answered::Body(Ahead::new(answer, exchange.keeping(live)))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use hyper::server::conn::http1;
 
+use crate::clock::Tick;
 use crate::config::model::{ErrorFormat, Model};
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
@@ -13,6 +14,7 @@ use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
 use crate::telemetry::series::WorkerSeries;
+use crate::upstream::app::{App, Apps};
 use crate::upstream::pool::Pool;
 use crate::upstream::spill::Spill;
 
@@ -33,7 +35,7 @@ pub struct Snapshot {
     /// one cache line.
     pub id_header: HeaderName,
     /// Idle connections to the app.
-    pub pool: Rc<Pool>,
+    pub pools: Pools,
     /// Limits; a copy of the worker's own as well.
     pub limits: Limits,
     /// Their states, which all workers share.
@@ -50,6 +52,53 @@ pub struct Snapshot {
     pub reply_shape: ReplyShape,
     /// How connections are served.
     pub http1: http1::Builder,
+}
+
+/// Idle connections to each version of the app.
+#[derive(Debug)]
+pub struct Pools {
+    /// To the one that everybody has.
+    pub main: Rc<Pool>,
+    /// To another, and how many callers out of ten thousand have it.
+    pub canary: Option<(Rc<Pool>, u32)>,
+}
+
+impl Pools {
+    /// Connections to an app that stays where it is are kept.
+    fn new(prepared: &Prepared, before: Option<&Pools>) -> Pools {
+        let idle_timeout = prepared.model.upstream.idle_timeout;
+        let old: Vec<&Rc<Pool>> = before.map(|before| before.each().collect()).unwrap_or_default();
+        let of = |app: &Arc<App>| match old.iter().find(|pool| Arc::ptr_eq(&pool.app, app)) {
+            Some(pool) => {
+                pool.set_idle_timeout(idle_timeout);
+                Rc::clone(pool)
+            }
+            None => Rc::new(Pool::new(Arc::clone(app), idle_timeout)),
+        };
+        let Apps { main, canary } = &prepared.apps;
+        let pools = Pools { main: of(main), canary: canary.as_ref().map(|(app, weight)| (of(app), *weight)) };
+        for old in old {
+            if !pools.each().any(|pool| Rc::ptr_eq(pool, old)) {
+                old.retire();
+            }
+        }
+        pools
+    }
+
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = &Rc<Pool>> {
+        std::iter::once(&self.main).chain(self.canary.as_ref().map(|(pool, _)| pool))
+    }
+
+    /// Idle connections.
+    pub fn idle(&self) -> usize {
+        self.each().map(|pool| pool.len()).sum()
+    }
+
+    /// Closes what has been idle for too long.
+    pub fn sweep(&self, now: Tick) {
+        self.each().for_each(|pool| pool.sweep(now));
+    }
 }
 
 impl Snapshot {
@@ -75,24 +124,12 @@ impl Snapshot {
         let shared = &model.request_id.header;
         let id_header = HeaderName::from_bytes(shared.as_str().as_bytes()).unwrap_or_else(|_| shared.clone());
         let limits = model.limits.own_copy();
-        let idle_timeout = model.upstream.idle_timeout;
-        let pool = match before.map(|before| &before.pool) {
-            Some(pool) if pool.destination == prepared.destination => {
-                pool.set_idle_timeout(idle_timeout);
-                Rc::clone(pool)
-            }
-            old => {
-                if let Some(old) = old {
-                    old.retire();
-                }
-                Rc::new(Pool::new(prepared.destination.clone(), idle_timeout))
-            }
-        };
+        let pools = Pools::new(prepared, before.map(|before| &before.pools));
         let series = Series::new(&model, worker);
         let (keys, buckets) = (prepared.keys.clone(), Arc::clone(&prepared.buckets));
         let spill = prepared.spill.clone();
         Rc::new(Snapshot {
-            pool,
+            pools,
             keys,
             spill,
             model,

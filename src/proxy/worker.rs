@@ -258,7 +258,7 @@ impl Worker {
             self.alarms.sweep();
             let now = self.clock.recent();
             self.series.beat(now);
-            self.series.idle.set(self.snapshot.borrow().pool.len() as u64);
+            self.series.idle.set(self.snapshot.borrow().pools.idle() as u64);
             if last_flush + FLUSH_EVERY <= now {
                 last_flush = now;
                 self.flush();
@@ -266,7 +266,7 @@ impl Worker {
             if last_quiet + QUIET_SWEEP_EVERY <= now {
                 last_quiet = now;
                 self.clock.reanchor();
-                self.snapshot.borrow().pool.sweep(now);
+                self.snapshot.borrow().pools.sweep(now);
             }
         }
     }

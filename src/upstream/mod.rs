@@ -6,12 +6,15 @@
 //! request costs one write.
 
 pub mod answer;
+pub mod app;
 pub mod budget;
 pub mod call;
 pub mod connect;
 pub mod fault;
+pub mod gate;
 pub mod outgoing;
 pub mod pool;
+pub mod queue;
 pub mod request_head;
 pub mod response_head;
 pub mod spill;

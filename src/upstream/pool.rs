@@ -5,13 +5,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::connect::Destination;
+use super::app::App;
 use crate::clock::Tick;
 use crate::socket::Socket;
 
@@ -42,8 +43,8 @@ impl Connection {
 /// The idle connections, and where to make new ones.
 #[derive(Debug)]
 pub struct Pool {
-    /// Where the app is.
-    pub destination: Destination,
+    /// The app.
+    pub app: Arc<App>,
     idle_timeout: Cell<Duration>,
     retired: Cell<bool>,
     idle: RefCell<Vec<(Tick, Connection)>>,
@@ -51,9 +52,9 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(destination: Destination, idle_timeout: Duration) -> Pool {
+    pub fn new(app: Arc<App>, idle_timeout: Duration) -> Pool {
         Pool {
-            destination,
+            app,
             idle_timeout: Cell::new(idle_timeout),
             retired: Cell::new(false),
             idle: RefCell::new(Vec::new()),
