@@ -53,8 +53,15 @@ fn section<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 }
 
 /// Tables within others that are written under headers of their own.
-const NESTED: [&str; 5] =
-    ["metrics.from_response", "cloudwatch.alarms", "alerts.slack", "alerts.webhook", "alerts.rules"];
+const NESTED: [&str; 7] = [
+    "upstream.health",
+    "upstream.canary",
+    "metrics.from_response",
+    "cloudwatch.alarms",
+    "alerts.slack",
+    "alerts.webhook",
+    "alerts.rules",
+];
 
 /// A key's table and its name in it, from its dotted path; `*` is the name of a table that the file chooses.
 fn table_and_key(path: &str) -> (&str, &str) {
@@ -84,7 +91,7 @@ fn uncommented(text: &str) -> String {
         line.contains(" = ")
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
     };
-    const TABLES: [&str; 5] = ["[limits.", "[emf]", "[admin]", "[alerts.", "[[alerts."];
+    const TABLES: [&str; 6] = ["[upstream.", "[limits.", "[emf]", "[admin]", "[alerts.", "[[alerts."];
     let is_table = |line: &str| TABLES.iter().any(|table| line.starts_with(table)) && line.ends_with(']');
     let uncomment = |line: &str| match line.strip_prefix("# ") {
         Some(example) if is_key(example) || is_table(example) => format!("{example}\n"),
@@ -105,7 +112,7 @@ fn every_key_is_in_the_full_file() {
         };
         let section = section(&text, &start, &end);
         let written = section.lines().any(|line| match key.rsplit_once('.') {
-            _ if line.starts_with(&format!("{key} = ")) => true,
+            _ if line.starts_with(&format!("{} = ", key.replace("queue.tiers.*", "queue.tiers.pro"))) => true,
             Some((outer, inner)) => {
                 let (name, value) = line.split_once(" = { ").unwrap_or_default();
                 let inside = format!(", {value}").contains(&format!(", {inner} = "));
@@ -123,11 +130,13 @@ fn every_key_is_in_the_full_file() {
 fn the_examples_of_the_full_file_are_correct_and_wise() {
     let text = uncommented(&read("config/tollgate.toml"))
         .replace("limits = []", "limits = [\"default\", \"llm_tokens\"]")
-        .replace("push = \"off\"", "push = \"cloudwatch\"");
+        .replace("push = \"off\"", "push = \"cloudwatch\"")
+        .replace("max_in_flight = 0", "max_in_flight = \"auto\"");
     let loaded = load(&text);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
     assert_eq!(loaded.model.limits.by_route[0].len(), 2);
     assert_eq!(loaded.model.limits.limits[0].standard.len(), 3);
+    assert!(loaded.model.upstream.canary.is_some() && loaded.model.upstream.buffers.spill.is_some());
     assert!(loaded.model.emf.is_some() && loaded.model.admin.is_some());
     assert_eq!(loaded.model.alerts.rules.len(), 1);
     assert!(loaded.model.metrics.from_response.llm.is_some());

@@ -13,6 +13,7 @@ pub mod diff;
 mod emf;
 mod excerpt;
 mod fields;
+mod handling;
 mod identity;
 mod interpolate;
 pub mod keys;
@@ -134,7 +135,7 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let identity = identity::read(reader.table(root, "identity"), &request_id.header);
     let drafts = limits::read(reader, root);
     let limiting = limiting::read(reader.table(root, "limiting"));
-    let (routes, of_routes) = routes::read(reader, root, listen.max_body);
+    let (routes, of_routes) = routes::read(reader, root, listen.max_body, upstream.spill_by_default());
     let limits = limits::apply(reader, drafts, limiting, of_routes, limits::Verified::by(&identity));
     let store = store::read(reader.table(root, "store"));
     let log = telling::read_log(reader.table(root, "log"), &identity);
@@ -142,8 +143,8 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let emf = emf::read(reader, root, &log);
     let metrics = metrics::read(reader.table(root, "metrics"), &routes, &request_id.header);
     let cloudwatch = cloudwatch::read(reader.table(root, "cloudwatch"));
-    let app = upstream.as_ref().map(|upstream| &upstream.address);
-    let admin = admin::read(reader, root, &listen.addresses, app);
+    let admin = admin::read(reader, root, &listen.addresses, upstream.address());
+    let upstream = upstream.settle(reader, &listen, &routes);
     let alerts = alerts::read(reader, root, &routes);
     let tables = [
         "listen",
@@ -183,21 +184,28 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     Some(model)
 }
 
-/// An app that is tollgate itself.
+/// An app, or a canary, that is tollgate itself.
 fn refuse_loop(reader: &mut Reader<'_>, model: &Model) {
-    let upstream = &model.upstream.address;
-    if !model.listen.addresses.iter().any(|address| is_same(address, upstream)) {
-        return;
+    let is_ours = |app: &UpstreamAddress| model.listen.addresses.iter().any(|address| is_same(address, app));
+    if is_ours(&model.upstream.address) {
+        let place = match (reader.origins.get("upstream.address"), reader.span("upstream.address")) {
+            (Origin::CommandLine { .. }, _) | (_, None) => Place::CommandLine,
+            (_, Some(span)) => Place::Bytes(span),
+        };
+        reader.error(
+            place,
+            "`[upstream]` has the address tollgate listens on, so it would call itself",
+            "write the address Gunicorn listens on, its `--bind`",
+        );
     }
-    let place = match (reader.origins.get("upstream.address"), reader.span("upstream.address")) {
-        (Origin::CommandLine { .. }, _) | (_, None) => Place::CommandLine,
-        (_, Some(span)) => Place::Bytes(span),
-    };
-    reader.error(
-        place,
-        "`[upstream]` has the address tollgate listens on, so it would call itself",
-        "write the address Gunicorn listens on, its `--bind`",
-    );
+    if model.upstream.canary.as_ref().is_some_and(|canary| is_ours(&canary.address)) {
+        let place = reader.span("upstream.canary.address").map_or(Place::File, Place::Bytes);
+        reader.error(
+            place,
+            "`[upstream.canary]` has the address tollgate listens on, so it would call itself",
+            "write the address the second version listens on, its `--bind`",
+        );
+    }
 }
 
 fn is_same(listen: &ListenAddress, upstream: &UpstreamAddress) -> bool {

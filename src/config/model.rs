@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod emf;
+pub mod memory;
 pub mod metrics;
 pub mod shield;
 

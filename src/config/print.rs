@@ -11,22 +11,26 @@ use crate::message::routes::Route;
 
 mod emf;
 mod limits;
+mod memory;
 mod metrics;
 mod operators;
+mod upstream;
 
 use super::Loaded;
 use super::identity::UNKNOWN_KEYS;
 use super::model::{AccessSink, Model};
 use super::origin::Origins;
 use super::telling::{ERROR_FORMATS, ID_FORMATS, INBOUND, LOG_FORMATS, LOG_LEVELS};
-use super::units::{duration_text, size_text};
+use super::units::{byte_rate_text, duration_text, size_text};
 
 /// Comments begin here, behind all but the longest values.
 const COMMENT_COLUMN: usize = 44;
 
-/// The configuration as text.
+/// The configuration as text, and below it what memory it takes at worst.
 pub fn print(loaded: &Loaded) -> String {
-    print_model(&loaded.model, &loaded.origins)
+    let mut text = print_model(&loaded.model, &loaded.origins);
+    memory::print(&mut text, &loaded.model);
+    text
 }
 
 /// A configuration as text, without where its values come from.
@@ -45,13 +49,14 @@ pub fn print_plain(model: &Model) -> String {
 pub(super) fn print_model(model: &Model, origins: &Origins) -> String {
     let mut printer = Printer { out: String::new(), origins, table: String::new() };
     print_listen(&mut printer, model);
-    print_upstream(&mut printer, model);
+    upstream::print(&mut printer, model);
     print_telling(&mut printer, model);
     print_identity(&mut printer, model);
     limits::print(&mut printer, model);
     for (index, route) in model.routes.routes().iter().enumerate() {
         let patterns = model.routes.patterns(index).map(|pattern| quote(&pattern.to_string()));
         print_route(&mut printer, index, route, patterns.collect());
+        upstream::print_handling(&mut printer, &route.handling);
         limits::print_of_route(&mut printer, model, index);
     }
     emf::print(&mut printer, model.emf.as_ref());
@@ -122,22 +127,19 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     printer.text("header_timeout", &duration_text(listen.header_timeout));
     printer.text("body_timeout", &duration_text(listen.body_timeout));
     printer.text("keepalive_timeout", &duration_text(listen.keepalive_timeout));
+    printer.text("send_timeout", &duration_text(listen.send_timeout));
+    printer.text("min_body_rate", &byte_rate_text(listen.min_body_rate));
+    printer.text("min_send_rate", &byte_rate_text(listen.min_send_rate));
+    match listen.max_connections_per_ip {
+        Some(most) => printer.key("max_connections_per_ip", most),
+        None => printer.unset("max_connections_per_ip"),
+    }
     printer.text("max_uri", &size_text(listen.max_uri as u64));
     printer.key("max_headers", listen.max_headers);
     printer.text("max_header_line", &size_text(listen.max_header_line as u64));
     printer.text("max_header_bytes", &size_text(listen.max_header_bytes as u64));
     printer.text("max_body", &size_text(listen.max_body));
     printer.text("drain_timeout", &duration_text(listen.drain_timeout));
-}
-
-fn print_upstream(printer: &mut Printer<'_>, model: &Model) {
-    let upstream = &model.upstream;
-    printer.table("[upstream]", "upstream");
-    printer.text("address", &upstream.address.to_string());
-    printer.text("connect_timeout", &duration_text(upstream.connect_timeout));
-    printer.text("response_timeout", &duration_text(upstream.response_timeout));
-    printer.text("idle_timeout", &duration_text(upstream.idle_timeout));
-    printer.key("retry.attempts", upstream.retry_attempts);
 }
 
 fn print_identity(printer: &mut Printer<'_>, model: &Model) {

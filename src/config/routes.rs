@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use crate::message::handling::Handling;
+use crate::message::handling::{Handling, Spill};
 use crate::message::routes::{Pattern, Route, RouteTable};
 
+use super::handling;
 use super::limits::RouteLimits;
 use super::reader::{Reader, Text};
 use super::report::{Place, Severity, shown};
@@ -33,8 +34,10 @@ pub(crate) fn read<'d>(
     reader: &mut Reader<'d>,
     root: &'d DeTable<'d>,
     max_body: u64,
+    spill: Spill,
 ) -> (RouteTable, Option<Vec<RouteLimits>>) {
-    let everything = Route { name: "all".into(), timeout: None, max_body, handling: Handling::default() };
+    let handling = Handling { spill, ..Handling::default() };
+    let everything = Route { name: "all".into(), timeout: None, max_body, handling };
     let entries = reader.list(root, "routes", "a route");
     if entries.is_empty() {
         return (RouteTable::single(everything), None);
@@ -42,7 +45,7 @@ pub(crate) fn read<'d>(
     let mut gathered = Gathered::default();
     for (index, entry) in entries.into_iter().enumerate() {
         let table = Table::new(reader, format!("routes.{index}"), "routes", Some(entry.0));
-        read_route(table, entry.1, max_body, &mut gathered);
+        read_route(table, entry.1, (max_body, spill), &mut gathered);
     }
     let Gathered { routes, patterns, places, limits, .. } = gathered;
     let table = RouteTable::build(routes, patterns.clone()).unwrap_or_else(|duplicates| {
@@ -66,15 +69,21 @@ pub(crate) fn read<'d>(
     (table, Some(limits))
 }
 
-fn read_route(mut table: Table<'_, '_>, header: Range<usize>, max_body: u64, gathered: &mut Gathered) {
+/// Reads one route; what it leaves out of `max_body` and `spill` is as given.
+fn read_route(
+    mut table: Table<'_, '_>,
+    header: Range<usize>,
+    (max_body, spill): (u64, Spill),
+    gathered: &mut Gathered,
+) {
     let name = name(&mut table, &header, &mut gathered.names);
     let patterns = patterns(&mut table, &header);
     let timeout = table.optional_duration("timeout");
     let max_body = table.size("max_body", max_body);
+    let handling = handling::read(&mut table, spill);
     gathered.limits.push(RouteLimits::read(&mut table));
     table.finish();
     let route = gathered.routes.len();
-    let handling = Handling::default();
     gathered.routes.push(Arc::new(Route { name: name.unwrap_or_default(), timeout, max_body, handling }));
     for (pattern, place) in patterns {
         gathered.patterns.push((pattern, route));

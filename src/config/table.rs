@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::origin::Origin;
-use super::reader::{Reader, find};
+use super::reader::{Reader, bare_or_quoted, find};
 use super::report::Place;
 
 /// A table, or the absence of one: every key of it can be asked for.
@@ -114,6 +114,26 @@ impl<'r, 'd> Table<'r, 'd> {
             self.reader.origins.set(path, Origin::File { line });
         }
         tables
+    }
+
+    /// The entries of a table within this one whose keys are the file's own, each with its name and the name's place.
+    pub(crate) fn free_entries(
+        &mut self,
+        key: &'static str,
+        example: &str,
+    ) -> Vec<(String, Range<usize>, Entry<'d>)> {
+        let known = format!("{}.{key}.*", self.schema);
+        let entries = self.table(key, "", example).entries;
+        self.reader.known.insert(known);
+        let mut found = Vec::new();
+        for (name, value) in entries.into_iter().flatten() {
+            let path = format!("{}.{key}.{}", self.path, bare_or_quoted(name.get_ref()));
+            let line = self.reader.lines.number(value.span().start);
+            self.reader.spans.insert(path.clone(), value.span());
+            self.reader.origins.set(path.clone(), Origin::File { line });
+            found.push((name.get_ref().to_string(), name.span(), Entry { key, path, value }));
+        }
+        found
     }
 
     /// The tables `[[header]]`, of which `key` is the last part, each with its place.

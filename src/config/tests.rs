@@ -1,7 +1,12 @@
 //! The loader as a whole.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
+use crate::message::handling::{BreakerRule, Handling, OnDisconnect, Priority, Spill};
+
+use super::model::shield::{Buffers, Canary, HealthCheck, InFlightCap, Queue, SpillDir};
 use super::*;
 
 fn load_text(text: &str) -> Result<Loaded, Report> {
@@ -38,6 +43,10 @@ max_connections = 1
 header_timeout = "1ms"
 body_timeout = "2s"
 keepalive_timeout = "3h"
+send_timeout = "4s"
+min_body_rate = "off"
+min_send_rate = "1KiB/s"
+max_connections_per_ip = 5
 max_uri = "1KiB"
 max_headers = 2
 max_header_line = "5B"
@@ -50,6 +59,26 @@ connect_timeout = "9s"
 response_timeout = "10s"
 idle_timeout = "11ms"
 retry = { attempts = 0 }
+max_in_flight = "auto"
+auto_limit = { floor = 3, ceiling = 99 }
+queue = { size = 7, timeout = "12s", fair = false, tiers = { pro = "high", "a.b" = "low" } }
+buffer_request = "1KiB"
+buffer_response = "2KiB"
+buffer_total = "3MiB"
+spill_dir = "/var/tmp/\"$$a"
+spill_max = "8TiB"
+spill = ["requests", "responses"]
+[upstream.health]
+path = "/health?a=%20"
+interval = "13s"
+timeout = "3s"
+healthy_after = 2
+unhealthy_after = 4
+expect = ["200-299", 304]
+[upstream.canary]
+address = "unix:/run/canary.sock"
+weight = 0.75
+max_in_flight = 6
 [request_id]
 header = "X-Trace"
 inbound = "never"
@@ -98,6 +127,11 @@ name = "a"
 match = ["GET,POST /a/{b}/*", "/c"]
 timeout = "12s"
 max_body = "13B"
+priority = "high"
+stream = true
+spill = []
+on_disconnect = "finish"
+breaker = { errors = "60%", over = "11s", at_least = 21, open_for = "6s" }
 limits = ["all", "auth", "public"]
 cost = 3
 [[routes]]
@@ -205,10 +239,37 @@ limits = "staff"
 cost = 1
 "#;
 
+/// What of the shield goes without saying.
+const SHIELD: &str = r#"
+[listen]
+max_body = "5KiB"
+[upstream]
+address = "app:8000"
+max_in_flight = 8
+queue.timeout = "1s"
+spill_dir = "./spill"
+spill = "responses"
+health.path = "/"
+health.expect = 204
+canary.address = "app:8001"
+[[routes]]
+name = "a"
+match = "/a"
+breaker = {}
+[[routes]]
+name = "b"
+match = "/b"
+stream = true
+[[routes]]
+name = "c"
+match = "/*"
+spill = "requests"
+"#;
+
 #[test]
 fn a_printed_configuration_loads_to_the_same_model() {
     let default = "[upstream]\naddress = \"app:8000\"\n[limits.default]\nrate = \"5/day\"";
-    for text in [EVERYTHING, LIMITS, default, "[upstream]\naddress = \"app:8000\""] {
+    for text in [EVERYTHING, LIMITS, SHIELD, default, "[upstream]\naddress = \"app:8000\""] {
         let loaded = load_text(text).unwrap();
         let printed = print(&loaded);
         let again = load_text(&printed).unwrap_or_else(|report| panic!("{}", report.render(false)));
@@ -217,8 +278,15 @@ fn a_printed_configuration_loads_to_the_same_model() {
 }
 
 /// Tables that are printed under headers of their own within others.
-const NESTED: [&str; 5] =
-    ["metrics.from_response", "cloudwatch.alarms", "alerts.slack", "alerts.webhook", "alerts.rules"];
+const NESTED: [&str; 7] = [
+    "upstream.health",
+    "upstream.canary",
+    "metrics.from_response",
+    "cloudwatch.alarms",
+    "alerts.slack",
+    "alerts.webhook",
+    "alerts.rules",
+];
 
 #[test]
 fn every_key_is_printed_with_its_origin() {
@@ -237,6 +305,7 @@ fn every_key_is_printed_with_its_origin() {
             "routes" | "alerts.rules" => format!("[[{table}]]"),
             _ => format!("[{table}]"),
         };
+        let key = &key.replace("queue.tiers.*", "queue.tiers.pro");
         let section = printed.split_once(&format!("{header}\n")).unwrap().1;
         // A table is on one line: its keys dotted, or within braces.
         let (outer, inner) = key.rsplit_once('.').unwrap_or(("", key));
@@ -248,6 +317,93 @@ fn every_key_is_printed_with_its_origin() {
         let line = section.lines().find(is_there);
         assert!(line.is_some_and(|line| line.contains("# line ")), "{path}: {line:?}");
     }
+}
+
+#[test]
+fn the_model_has_what_is_written_of_the_shield() {
+    let model = load_text(EVERYTHING).unwrap().model;
+    assert_eq!(model.listen.send_timeout, Duration::from_secs(4));
+    assert_eq!((model.listen.min_body_rate, model.listen.min_send_rate), (None, Some(1024)));
+    assert_eq!(model.listen.max_connections_per_ip, Some(5));
+    let upstream = &model.upstream;
+    assert_eq!(upstream.max_in_flight, Some(InFlightCap::Auto { floor: 3, ceiling: 99 }));
+    let tiers = [("a.b".into(), Priority::Low), ("pro".into(), Priority::High)];
+    let queue = Queue { size: 7, timeout: Duration::from_secs(12), fair: false, tiers: tiers.into() };
+    assert_eq!(upstream.queue, queue);
+    let both = Spill { requests: true, responses: true };
+    let spill = SpillDir { path: "/var/tmp/\"$a".into(), max: 8 << 40 };
+    let buffers =
+        Buffers { request: 1024, response: 2048, total: 3 << 20, spill: Some(spill), spill_by_default: both };
+    assert_eq!(upstream.buffers, buffers);
+    let health = HealthCheck {
+        path: Some("/health?a=%20".to_owned()),
+        interval: Duration::from_secs(13),
+        timeout: Duration::from_secs(3),
+        healthy_after: 2,
+        unhealthy_after: 4,
+        expect: vec![(200, 299), (304, 304)],
+    };
+    assert_eq!(upstream.health, health);
+    let canary = Canary {
+        address: UpstreamAddress::Unix("/run/canary.sock".into()),
+        weight_of_10_000: 75,
+        max_in_flight: Some(InFlightCap::Fixed(6)),
+    };
+    assert_eq!(upstream.canary, Some(canary));
+    let breaker = BreakerRule {
+        errors_percent: 60,
+        over: Duration::from_secs(11),
+        at_least: 21,
+        open_for: Duration::from_secs(6),
+    };
+    let handling = Handling {
+        priority: Some(Priority::High),
+        stream: true,
+        spill: Spill::default(),
+        on_disconnect: Some(OnDisconnect::Finish),
+        breaker: Some(breaker),
+    };
+    assert_eq!(model.routes.routes()[0].handling, handling);
+    assert_eq!(model.routes.routes()[1].handling, Handling { spill: both, ..Handling::default() });
+}
+
+#[test]
+fn what_the_shield_is_not_told_follows_from_what_it_is() {
+    let model = load_text(SHIELD).unwrap().model;
+    let upstream = &model.upstream;
+    assert_eq!(upstream.buffers.request, 5 << 10, "no request is larger");
+    assert_eq!(upstream.max_in_flight, Some(InFlightCap::Fixed(8)));
+    let canary = upstream.canary.as_ref().unwrap();
+    assert_eq!((canary.weight_of_10_000, canary.max_in_flight), (500, Some(InFlightCap::Fixed(8))));
+    assert_eq!(upstream.health.expect, [(204, 204)]);
+    let breaker = BreakerRule {
+        errors_percent: 50,
+        over: Duration::from_secs(10),
+        at_least: 20,
+        open_for: Duration::from_secs(5),
+    };
+    let spills = model.routes.routes().iter().map(|route| {
+        let spill = route.handling.spill;
+        (spill.requests, spill.responses)
+    });
+    assert_eq!(spills.collect::<Vec<_>>(), [(false, true), (false, false), (true, false)]);
+    assert_eq!(model.routes.routes()[0].handling.breaker, Some(breaker));
+    let plain = load_text("[upstream]\naddress = \"app:8000\"").unwrap().model;
+    assert_eq!((plain.upstream.max_in_flight, plain.upstream.queue.size), (None, 256));
+    assert_eq!(plain.routes.routes()[0].handling, Handling::default());
+}
+
+#[test]
+fn the_cap_of_a_canary_is_its_own_if_it_has_one() {
+    let caps = |text: &str| {
+        let text = format!("[upstream]\naddress = \"app:80\"\ncanary.address = \"app:81\"\n{text}");
+        let upstream = load_text(&text).unwrap().model.upstream;
+        (upstream.max_in_flight, upstream.canary.unwrap().max_in_flight)
+    };
+    let auto = |floor, ceiling| Some(InFlightCap::Auto { floor, ceiling });
+    assert_eq!(caps("max_in_flight = 8\ncanary.max_in_flight = 0"), (Some(InFlightCap::Fixed(8)), None));
+    assert_eq!(caps("max_in_flight = \"auto\""), (auto(2, 256), auto(2, 256)));
+    assert_eq!(caps("canary.max_in_flight = \"auto\"\nauto_limit.floor = 4"), (None, auto(4, 256)));
 }
 
 #[test]
@@ -314,6 +470,7 @@ proptest! {
         "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\r\n", "\"", "'", "\"\"\"", "#", "${", "}", "$",
         "listen", "address", "limits", "rate", "tiers", "cost", "key", "\"5/minute\"", "routes", "match", "name", "upstream", "retry", "attempts", "log", "headers",
         "emf", "dimensions", "sink", "metrics", "from_response", "llm", "cloudwatch", "admin", "token", "alerts", "rules",
+        "max_in_flight", "\"auto\"", "queue", "tiers", "health", "canary", "weight", "spill", "breaker", "expect", "\"240B/s\"",
         "slack", "webhook", "url", "when", "\"p99 > 2s\"", "\"\"\"",
         "\"/*\"", "\"127.0.0.1:1\"", "10s", "\"10s\"", "1", "-1", "1.5", "true", "1979-05-27", "é",
     ]), 0..40)) {

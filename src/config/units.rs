@@ -38,6 +38,24 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     parse(text, &SIZE)
 }
 
+/// Reads `240B/s`, `1KiB/s`, bytes a second; `None` for `off`.
+pub fn parse_byte_rate(text: &str) -> Result<Option<u64>, UnitError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    const EXAMPLE: &str = "write for example `\"240B/s\"` or `\"1KiB/s\"`, or `\"off\"`";
+    match text.strip_suffix("/s") {
+        Some(size) => match parse_size(size) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(wrong) => Err(error(wrong.fault.replace("B`", "B/s`"), EXAMPLE)),
+        },
+        None => match parse_size(text) {
+            Ok(_) => Err(error("is a size, not a size a second", format!("write `\"{text}/s\"`"))),
+            Err(_) => Err(error("must be a size a second", EXAMPLE)),
+        },
+    }
+}
+
 /// Reads `10%`, from 0 to 100.
 pub fn parse_percent(text: &str) -> Result<u8, UnitError> {
     const EXAMPLE: &str = "write for example `\"10%\"`";
@@ -70,6 +88,11 @@ pub fn duration_text(duration: Duration) -> String {
 /// A size in the largest unit that divides it.
 pub fn size_text(bytes: u64) -> String {
     largest_unit(bytes, &SIZE)
+}
+
+/// Bytes a second, or `off`.
+pub fn byte_rate_text(rate: Option<u64>) -> String {
+    rate.map_or_else(|| "off".to_owned(), |bytes| format!("{}/s", size_text(bytes)))
 }
 
 /// One kind of quantity.

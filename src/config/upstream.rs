@@ -1,54 +1,113 @@
 //! `[upstream]`: raw values to [`Upstream`].
+//!
+//! `in_flight` and `queue` read how many requests the app gets and who waits, `buffers` what is kept of bodies,
+//! `health` how it is found out whether it is well, `canary` the second version of it.
 
-use std::collections::BTreeMap;
+mod buffers;
+mod canary;
+mod health;
+mod in_flight;
+mod queue;
+
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::message::handling::Spill;
+use crate::message::routes::RouteTable;
 
 use super::address::parse_upstream;
 use super::listen::warn;
-use super::model::shield::{Buffers, HealthCheck, Queue};
-use super::model::{Upstream, UpstreamAddress};
+use super::model::{Listen, Upstream, UpstreamAddress};
 use super::origin::Origin;
-use super::reader::Text;
+use super::reader::{Reader, Text};
 use super::report::{Place, shown};
 use super::table::Table;
+
+pub(crate) use buffers::spill;
+use in_flight::WrittenCap;
+pub(crate) use queue::PRIORITIES;
 
 /// Gunicorn closes a connection that was idle this long.
 const GUNICORN_KEEPALIVE: Duration = Duration::from_secs(2);
 
-/// Reads the table; `None` when there is no usable address, which is then reported.
-pub(crate) fn read(mut table: Table<'_, '_>, option: Option<&str>) -> Option<Upstream> {
+/// The table as it was read; what is wrong with it together with other tables is found by [`Draft::settle`].
+pub(crate) struct Draft {
+    upstream: Upstream,
+    /// Whether there is a usable address; else a report says so, and a place holder stands there.
+    has_address: bool,
+}
+
+impl Draft {
+    /// Where the app listens, if that is known.
+    pub(crate) fn address(&self) -> Option<&UpstreamAddress> {
+        self.has_address.then_some(&self.upstream.address)
+    }
+
+    /// What goes to a file on routes that say nothing.
+    pub(crate) fn spill_by_default(&self) -> Spill {
+        self.upstream.buffers.spill_by_default
+    }
+
+    /// The whole, once the routes are known; `None` if there is no usable address.
+    pub(crate) fn settle(
+        mut self,
+        reader: &mut Reader<'_>,
+        listen: &Listen,
+        routes: &RouteTable,
+    ) -> Option<Upstream> {
+        buffers::settle(reader, &mut self.upstream.buffers, listen, routes);
+        if self.has_address {
+            canary::refuse_same(reader, &self.upstream);
+        }
+        self.has_address.then_some(self.upstream)
+    }
+}
+
+/// Reads the table.
+pub(crate) fn read(mut table: Table<'_, '_>, option: Option<&str>) -> Draft {
     let address = address(&mut table, option);
     let connect_timeout = table.duration("connect_timeout", Duration::from_secs(1));
     let response_timeout = table.duration("response_timeout", Duration::from_secs(30));
+    let idle_timeout = idle_timeout(&mut table);
+    let mut retry = table.table("retry", "upstream.retry", "{ attempts = 1 }");
+    let attempts = retry.count("attempts", 1, 0..=5);
+    retry.finish();
+    let cap = in_flight::read(&mut table);
+    let example = "{ size = 256, timeout = \"5s\" }";
+    let has_cap = table.has("max_in_flight");
+    let queue = queue::read(table.table("queue", "upstream.queue", example), has_cap);
+    let buffers = buffers::read(&mut table);
+    let health = health::read(table.table("health", "upstream.health", "{ path = \"/health\" }"));
+    let example = "{ address = \"127.0.0.1:8001\" }";
+    let canary = canary::read(table.table("canary", "upstream.canary", example));
+    let is_auto = [cap, canary.as_ref().and_then(|canary| canary.cap)].contains(&Some(WrittenCap::Auto));
+    let example = "{ floor = 2, ceiling = 256 }";
+    let bounds = in_flight::read_auto(table.table("auto_limit", "upstream.auto_limit", example), is_auto);
+    table.finish();
+    let has_address = address.is_some();
+    let upstream = Upstream {
+        address: address.unwrap_or_else(|| UpstreamAddress::Unix(PathBuf::new())),
+        connect_timeout,
+        response_timeout,
+        idle_timeout,
+        retry_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        max_in_flight: cap.and_then(|cap| cap.with(bounds)),
+        queue,
+        buffers,
+        health,
+        canary: canary.and_then(|canary| canary.with(bounds, cap)),
+    };
+    Draft { upstream, has_address }
+}
+
+fn idle_timeout(table: &mut Table<'_, '_>) -> Duration {
     let idle_timeout = table.duration("idle_timeout", Duration::from_millis(1500));
     if idle_timeout >= GUNICORN_KEEPALIVE {
         let message = "`idle_timeout` is not below the 2 seconds Gunicorn keeps idle connections";
         let help = "a request then meets a connection that is closing; stay at `\"1500ms\"`, or raise Gunicorn's `keepalive` above this";
         warn(table.reader, "upstream.idle_timeout", message.to_owned(), help.to_owned());
     }
-    let mut retry = table.table("retry", "upstream.retry", "{ attempts = 1 }");
-    let attempts = retry.count("attempts", 1, 0..=5);
-    retry.finish();
-    table.finish();
-    Some(Upstream {
-        address: address?,
-        connect_timeout,
-        response_timeout,
-        idle_timeout,
-        retry_attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        max_in_flight: None,
-        queue: Queue { size: 256, timeout: Duration::from_secs(5), fair: true, tiers: BTreeMap::new() },
-        buffers: Buffers { request: 64 << 10, response: 1 << 20, total: 256 << 20, spill: None },
-        health: HealthCheck {
-            path: None,
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            healthy_after: 1,
-            unhealthy_after: 3,
-            expect: vec![(200, 399)],
-        },
-        canary: None,
-    })
+    idle_timeout
 }
 
 fn address(table: &mut Table<'_, '_>, option: Option<&str>) -> Option<UpstreamAddress> {

@@ -3,7 +3,7 @@
 //! Invariant: a value that cannot be used is reported, and its default takes its place, so that
 //! reading goes on; a configuration with a report never becomes a model.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -14,6 +14,13 @@ use super::report::{Place, shown};
 use super::suggest::{alternatives, nearest};
 use super::table::{Entry, Table};
 use super::units::{self, UnitError};
+
+/// A name of the file's own, and what it was given.
+pub(crate) struct NamedChoice<T> {
+    pub(crate) name: String,
+    pub(crate) place: Range<usize>,
+    pub(crate) value: T,
+}
 
 impl<'d> Table<'_, 'd> {
     /// `key = "10s"`
@@ -34,6 +41,11 @@ impl<'d> Table<'_, 'd> {
     /// `key = "64KiB"`, or no such key.
     pub(crate) fn optional_size(&mut self, key: &'static str) -> Option<u64> {
         self.quantity(key, "a size", "B", units::parse_size)
+    }
+
+    /// `key = "240B/s"`, or `"off"` for none.
+    pub(crate) fn byte_rate(&mut self, key: &'static str, default: Option<u64>) -> Option<u64> {
+        self.quantity(key, "a size a second", "B/s", units::parse_byte_rate).unwrap_or(default)
     }
 
     fn quantity<T>(
@@ -258,6 +270,34 @@ impl<'d> Table<'_, 'd> {
         };
         self.reader.error(text.place, message, help);
         default
+    }
+
+    /// `key = { any_name = "one of these" }`: the names are the file's own.
+    pub(crate) fn named_choices<T: Copy>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        names: &[(&str, T)],
+    ) -> Vec<NamedChoice<T>> {
+        let wanted: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let wanted_text = alternatives(&wanted);
+        let mut found = Vec::new();
+        for (name, place, entry) in self.free_entries(key, example) {
+            let Some(text) = self.reader.text(&entry, entry.value, &wanted_text) else {
+                continue;
+            };
+            if let Some((_, value)) = names.iter().find(|(known, _)| *known == text.text) {
+                found.push(NamedChoice { name, place, value: *value });
+                continue;
+            }
+            let message = format!("`{key}` must hold {wanted_text}, found `{}`", shown(&text.text));
+            let help = match nearest(&text.text, wanted.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`"),
+                None => format!("write for example `{key} = {example}`"),
+            };
+            self.reader.error(text.place, message, help);
+        }
+        found
     }
 
     /// `key = "text"`, or no such key.

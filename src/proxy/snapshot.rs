@@ -7,6 +7,7 @@ use http::HeaderName;
 use hyper::server::conn::http1;
 
 use crate::clock::Tick;
+use crate::config::model::memory::hyper_buffer;
 use crate::config::model::{ErrorFormat, Model};
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
@@ -21,8 +22,6 @@ use crate::upstream::spill::Spill;
 use super::current::Prepared;
 use super::measure::Series;
 
-/// What hyper may buffer of one connection and direction.
-const CONNECTION_BUFFER: usize = 128 * 1024;
 /// Header fields up to which hyper parses without allocating.
 const HYPER_DEFAULT_HEADERS: usize = 100;
 
@@ -117,7 +116,7 @@ impl Snapshot {
             ErrorFormat::Problem => ReplyShape::Problem,
         };
         let mut http1 = http1::Builder::new();
-        http1.max_buf_size(CONNECTION_BUFFER.max(listen.max_header_bytes + 1024));
+        http1.max_buf_size(hyper_buffer(listen.max_header_bytes));
         if listen.max_headers > HYPER_DEFAULT_HEADERS {
             http1.max_headers(listen.max_headers);
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::handling::Priority;
+use crate::message::handling::{Priority, Spill};
 
 use super::UpstreamAddress;
 
@@ -48,6 +48,8 @@ pub struct Buffers {
     pub total: usize,
     /// Where what is larger goes, for routes that say so.
     pub spill: Option<SpillDir>,
+    /// What of it goes there for routes that say nothing; each route's own is in its handling.
+    pub spill_by_default: Spill,
 }
 
 /// Where bodies go that are too large for memory.
@@ -83,6 +85,6 @@ pub struct Canary {
     pub address: UpstreamAddress,
     /// Callers out of ten thousand.
     pub weight_of_10_000: u32,
-    /// As of the first, unless the canary has its own.
+    /// How many requests it gets at a time; `None` for any number. As of the first where the canary has none of its own.
     pub max_in_flight: Option<InFlightCap>,
 }

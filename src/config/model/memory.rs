@@ -1,0 +1,136 @@
+//! What memory a configuration takes at worst, part by part.
+//!
+//! Invariant: each part is a bound that the code keeps, whatever clients and the app do; what is not counted here (the
+//! program itself, what the allocator keeps back, lookups of names) does not grow with traffic.
+
+use super::shield::InFlightCap;
+use super::{AccessSink, Model};
+
+/// What hyper may buffer of one connection and direction, in bytes.
+pub const CONNECTION_BUFFER: usize = 128 << 10;
+/// What is kept of bytes that a client sends ahead of its turn.
+pub const READ_AHEAD: usize = 16 << 10;
+/// The largest head of an answer.
+pub const ANSWER_HEAD: usize = 64 << 10;
+/// What is read of an answer at once.
+pub const ANSWER_READ: usize = 32 << 10;
+/// A request that waits for the app, without its body.
+pub const WAITING: usize = 20 << 10;
+/// Buffers of lines before a sink, and bytes of each.
+pub const SINK_BUFFERS: (usize, usize) = (8, 256 << 10);
+
+/// Bytes of one slot in the table of limits, of which at most three quarters are taken.
+const SLOT: u64 = 24;
+
+/// One part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Bytes at most.
+    pub bytes: u64,
+    /// What they are, and which key to lower.
+    pub what: String,
+}
+
+/// The parts, the largest things an operator can lower.
+pub fn worst_case(model: &Model) -> Vec<Part> {
+    let (listen, upstream) = (&model.listen, &model.upstream);
+    let head = bytes(listen.max_header_bytes);
+    let connection = head + 2 * bytes(hyper_buffer(listen.max_header_bytes)) + bytes(READ_AHEAD);
+    let connections = bytes(listen.max_connections);
+    let in_app = match upstream.max_in_flight {
+        Some(InFlightCap::Fixed(most)) => u64::from(most),
+        Some(InFlightCap::Auto { ceiling, .. }) => u64::from(ceiling),
+        None => connections,
+    };
+    let of_canary = upstream.canary.as_ref().map_or(0, |canary| match canary.max_in_flight {
+        Some(InFlightCap::Fixed(most)) => u64::from(most),
+        Some(InFlightCap::Auto { ceiling, .. }) => u64::from(ceiling),
+        None => connections,
+    });
+    let in_app = (in_app + of_canary).min(connections);
+    let waiting = bytes(upstream.queue.size).min(connections);
+    let sinks = u64::from(model.log.access != AccessSink::Off) + u64::from(model.emf.is_some());
+    let part = |bytes, what: &str| Part { bytes, what: what.to_owned() };
+    vec![
+        part(
+            connections * connection,
+            "connections: `max_connections` × (`max_header_bytes`, two buffers of hyper, 16KiB read ahead)",
+        ),
+        part(
+            in_app * (head + bytes(ANSWER_HEAD + ANSWER_READ)),
+            "requests in the app: `max_in_flight`, else `max_connections` × (`max_header_bytes`, 96KiB of an answer)",
+        ),
+        part(waiting * bytes(WAITING), "requests that wait for the app: `queue.size` × 20KiB"),
+        part(bytes(upstream.buffers.total), "bodies that are kept for slow clients: `buffer_total`"),
+        part(bytes(model.store.max_keys) * SLOT * 4 / 3, "what limits remember: `max_keys` × 32B"),
+        part(
+            sinks * bytes(SINK_BUFFERS.0 * SINK_BUFFERS.1),
+            "lines of records and EMF that wait for their sinks: 2MiB each",
+        ),
+    ]
+}
+
+/// What hyper may buffer of a connection in one direction: always room for a head.
+pub fn hyper_buffer(max_header_bytes: usize) -> usize {
+    CONNECTION_BUFFER.max(max_header_bytes + 1024)
+}
+
+fn bytes(number: usize) -> u64 {
+    number as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, load};
+
+    fn parts(text: &str) -> Vec<u64> {
+        let text = format!("upstream.address = \"app:8000\"\n{text}");
+        let loaded = load(&text, "file", &|_| None, &Overrides::default()).unwrap();
+        worst_case(&loaded.model).into_iter().map(|part| part.bytes).collect()
+    }
+
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn each_part_is_what_its_keys_say() {
+        let defaults = parts("");
+        let of_connections = 20_000 * (64 + 2 * 128 + 16) * KIB;
+        let expected =
+            [of_connections, 20_000 * (64 + 96) * KIB, 256 * 20 * KIB, 256 * MIB, 32_000_000, 2 * MIB];
+        assert_eq!(defaults, expected);
+        let small = parts("[listen]\nmax_connections = 100\nmax_header_bytes = \"1MiB\"\n");
+        assert_eq!(small[0], 100 * ((1024 + 2 * 1025 + 16) * KIB));
+        assert_eq!(small[2], 100 * 20 * KIB, "nobody waits without a connection");
+    }
+
+    #[test]
+    fn a_cap_bounds_what_is_in_the_app_and_a_canary_adds_to_it() {
+        let one = 160 * KIB;
+        assert_eq!(parts("upstream.max_in_flight = 8\n")[1], 8 * one);
+        let auto = "upstream.max_in_flight = \"auto\"\nupstream.auto_limit.ceiling = 30\n";
+        assert_eq!(parts(auto)[1], 30 * one);
+        let canary = "upstream.canary.address = \"app:8001\"\n";
+        assert_eq!(parts(&format!("{auto}{canary}"))[1], 60 * one);
+        assert_eq!(parts(&format!("{auto}{canary}upstream.canary.max_in_flight = 2\n"))[1], 32 * one);
+        let uncapped = format!("{auto}{canary}upstream.canary.max_in_flight = 0\n");
+        assert_eq!(parts(&uncapped)[1], 20_000 * one);
+    }
+
+    #[test]
+    fn sinks_that_are_off_take_nothing() {
+        assert_eq!(parts("log.access = \"off\"\n")[5], 0);
+        assert_eq!(parts("log.access = \"stderr\"\n[emf]\n")[5], 4 * MIB);
+    }
+
+    #[test]
+    fn nothing_overflows_at_the_largest_numbers() {
+        let text = "[listen]\nmax_connections = 1000000\nmax_header_bytes = \"1MiB\"\n\
+                    [upstream]\naddress = \"app:80\"\nmax_in_flight = 1000000\nqueue.size = 1000000\n\
+                    buffer_total = \"1024TiB\"\n[store]\nmax_keys = 100000000\n";
+        let loaded = load(text, "file", &|_| None, &Overrides::default()).unwrap();
+        let total: u64 = worst_case(&loaded.model).iter().map(|part| part.bytes).sum();
+        assert!(total > 1 << 50 && total < 1 << 53);
+    }
+}
