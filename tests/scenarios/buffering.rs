@@ -338,6 +338,34 @@ fn a_directory_that_cannot_be_written_to_is_an_error_at_start() {
     assert!(said.contains(&expected), "{said}");
 }
 
+#[test]
+fn a_reload_changes_directory_and_bounds_if_it_can() {
+    const LENGTH: usize = 8 * MEBIBYTE;
+    let (origin, is_rid) = answering_at_length();
+    let setup = before(&origin);
+    let directory = spill_directory(&setup);
+    let other = setup.file("other");
+    let tollgate = spilling(setup, &directory, "1MiB").start();
+    let old = tollgate.config_text();
+    let new = old.replace("/spilled\"", "/other\"").replace("\"1MiB\"", "\"16MiB\"");
+    let refused = tollgate.reload(&new);
+    let problem = format!("cannot write files in `{}`: no such file", other.display());
+    assert!(
+        refused.iter().any(|event| event["message"].as_str().unwrap().starts_with(&problem)),
+        "{refused:#?}"
+    );
+    let (mut client, _) = asking(&tollgate, &format!("/{LENGTH}"));
+    tollgate.wait_for_event(CANNOT_SPILL);
+    assert_whole(&mut client, LENGTH);
+    assert_eq!(is_rid.recv_timeout(PATIENCE), Ok(LENGTH));
+    std::fs::create_dir(&other).unwrap();
+    let taken_over = tollgate.reload(&new);
+    assert!(taken_over.iter().any(|event| event["message"] == "reloaded"), "{taken_over:#?}");
+    std::fs::remove_dir(&directory).unwrap();
+    let (_client, _) = asking(&tollgate, &format!("/{LENGTH}"));
+    assert_eq!(is_rid.recv_timeout(PATIENCE), Ok(LENGTH), "the new directory and its bound hold");
+}
+
 /// A leak of one in a hundred would use up the bounds, which leave room for a few at a time.
 #[test]
 fn clients_that_leave_a_thousand_times_leave_nothing_behind() {
