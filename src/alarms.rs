@@ -86,6 +86,11 @@ impl Alarm {
         self.set(Tick::NEVER);
     }
 
+    /// The most recent reading of the clock it goes by.
+    pub fn recent(&self) -> Tick {
+        self.alarms.clock.recent()
+    }
+
     /// Whether it is set, passed or not.
     pub fn is_set(&self) -> bool {
         self.alarms.entries.borrow()[self.key].at != Tick::NEVER

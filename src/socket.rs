@@ -36,6 +36,14 @@ impl Socket {
         }
     }
 
+    /// Lets the kernel take no more than so many bytes of what it cannot send yet.
+    pub fn limit_unsent(&self, bytes: u32) {
+        if let Socket::Tcp(socket) = self {
+            // A kernel that does not know the option takes more, and shows a slow reader later.
+            let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
+        }
+    }
+
     /// Lets the kernel find out about a peer that vanished without a word.
     pub fn keep_alive(&self, after: Duration) {
         if let Socket::Tcp(socket) = self {

@@ -80,6 +80,9 @@ pub struct TrafficStatus {
     pub in_flight: u64,
     /// Open connections of clients.
     pub connections: u64,
+    /// Connections that were refused since the start: their address had too many.
+    #[serde(default)]
+    pub refused_connections: u64,
     /// The most there may be.
     pub max_connections: u64,
     /// Open WebSockets.

@@ -167,6 +167,7 @@ fn traffic(totals: &Totals) -> TrafficStatus {
         bytes_out: all.bytes_out,
         in_flight: traffic.in_flight,
         connections: traffic.connections_open,
+        refused_connections: traffic.refused_connections,
         max_connections: traffic.max_connections,
         tunnels: traffic.tunnels_open,
     }

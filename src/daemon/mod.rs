@@ -157,6 +157,7 @@ impl Daemon {
             interventions: Arc::default(),
             health: Arc::default(),
             buffers,
+            peers: Arc::default(),
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());

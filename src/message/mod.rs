@@ -6,6 +6,7 @@ pub mod handling;
 pub mod head;
 pub mod hop_by_hop;
 pub mod local_reply;
+pub mod pace;
 pub mod path;
 pub mod request_id;
 pub mod routes;

@@ -28,6 +28,7 @@ use super::body::Body;
 use super::downstream_io::DownstreamIo;
 use super::exchange::Exchange;
 use super::handle;
+use super::sending::SendLimits;
 use super::tunnel;
 use super::wire::Wire;
 use super::worker::{Seat, Worker};
@@ -62,9 +63,11 @@ impl Connection {
     pub fn new(worker: &Rc<Worker>, peer: Option<IpAddr>) -> Rc<Connection> {
         let snapshot = worker.snapshot();
         worker.series.connections.add(1);
+        let send_limits = SendLimits::of(&snapshot.model.listen);
+        let wire = Wire::new(snapshot.head_limits, send_limits, &worker.alarms);
         Rc::new(Connection {
             worker: Rc::clone(worker),
-            wire: Rc::new(Wire::new(snapshot.head_limits)),
+            wire: Rc::new(wire),
             peer,
             scheme: Scheme::Http,
             accepted: worker.clock.now(),
@@ -128,7 +131,7 @@ pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
 /// Lets hyper serve until there is a reason to stop.
 async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (Stop, Socket) {
     let snapshot = conn.worker.snapshot();
-    conn.wire.set_limits(snapshot.head_limits);
+    conn.wire.set_limits(snapshot.head_limits, SendLimits::of(&snapshot.model.listen));
     let io = TokioIo::new(DownstreamIo::new(socket, Rc::clone(&conn.wire)));
     let mut driver = Driver {
         http1: snapshot.http1.serve_connection(io, Handler(Rc::clone(conn))),

@@ -11,15 +11,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::config::model::memory::READ_AHEAD;
 use crate::message::local_reply::BadRequest;
 use crate::socket::Socket;
 
 use super::wire::{Phase, Wire};
 
-/// Bytes of later messages that are read ahead while an exchange is open.
-const MAX_AHEAD: usize = 16 * 1024;
 /// One read into the waiting bytes.
-const READ_AHEAD: usize = 4 * 1024;
+const ONE_READ: usize = 4 * 1024;
 
 /// The socket as hyper has it.
 #[derive(Debug)]
@@ -42,14 +41,14 @@ impl DownstreamIo {
     /// Reads into the waiting bytes. `Ok(0)` is the end of the stream.
     fn poll_read_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut waiting = self.wire.waiting.borrow_mut();
-        waiting.reserve(READ_AHEAD);
+        waiting.reserve(ONE_READ);
         std::future::Future::poll(pin!(self.socket.read_buf(&mut *waiting)), cx)
     }
 
     /// While an exchange is open: notices that the client left, and keeps what it sends ahead.
     fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire.held.set(true);
-        while self.wire.waiting.borrow().len() < MAX_AHEAD {
+        while self.wire.waiting.borrow().len() < READ_AHEAD {
             // Asked first, so that a client that stays silent costs no buffer.
             ready!(self.socket.poll_read_ready(cx))?;
             if ready!(self.poll_read_waiting(cx))? == 0 {
@@ -123,16 +122,25 @@ impl DownstreamIo {
     }
 }
 
+impl DownstreamIo {
+    fn count(&self, written: &io::Result<usize>) {
+        if self.wire.blocked.get() {
+            self.wire.go_on();
+        }
+        self.wire.add_written(*written.as_ref().unwrap_or(&0));
+    }
+}
+
 impl AsyncWrite for DownstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
-        this.wire.blocked.set(written.is_pending());
-        let Poll::Ready(written) = written else { return this.wire.poll_overdue(cx) };
-        this.wire.add_written(*written.as_ref().unwrap_or(&0));
+        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
+            return this.wire.poll_overdue(cx);
+        };
+        this.count(&written);
         Poll::Ready(written)
     }
 
@@ -145,10 +153,10 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
-        this.wire.blocked.set(written.is_pending());
-        let Poll::Ready(written) = written else { return this.wire.poll_overdue(cx) };
-        this.wire.add_written(*written.as_ref().unwrap_or(&0));
+        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
+            return this.wire.poll_overdue(cx);
+        };
+        this.count(&written);
         Poll::Ready(written)
     }
 

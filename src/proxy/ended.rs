@@ -12,7 +12,6 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::record::{Outcome, Record};
 use crate::telemetry::series::Ended;
 use crate::telemetry::talkers::{Caller as Talker, RefusalNote, Took};
-use crate::upstream::fault::UpstreamFault;
 
 use super::caller::User;
 use super::exchange::{CLIENT_CLOSED_REQUEST, Exchange};
@@ -31,8 +30,8 @@ impl Drop for Exchange {
             let now = self.conn.worker.now();
             self.account.close(&self.snapshot.buckets, now);
         }
-        if self.conn.wire.was_overdue() {
-            self.because(UpstreamFault::RouteTimeout.to_string());
+        if let Some(slowness) = self.conn.wire.overdue() {
+            self.because(slowness.to_string());
         }
         let ended = self.ended();
         self.count(&ended);

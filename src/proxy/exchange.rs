@@ -314,7 +314,7 @@ impl Exchange {
         match self.outcome {
             Some(outcome) => outcome,
             None if std::thread::panicking() => Outcome::Panicked,
-            None if self.conn.wire.was_overdue() => Outcome::Local(LocalReply::RequestTimeout),
+            None if self.conn.wire.overdue().is_some() => Outcome::Local(LocalReply::RequestTimeout),
             None if self.conn.worker.is_aborting() => Outcome::CutOff,
             None => Outcome::DownstreamLeft,
         }

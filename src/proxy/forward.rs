@@ -18,6 +18,7 @@ use crate::alarms::Alarm;
 use crate::message::forwarded::Forwarded;
 use crate::message::hop_by_hop::ConnectionOptions;
 use crate::message::local_reply::LocalReply;
+use crate::message::pace::Pace;
 use crate::message::websocket;
 use crate::upstream::answer::Answer;
 use crate::upstream::call::Call;
@@ -89,8 +90,9 @@ fn upload(body: Incoming, passed: Passed, conn: &Connection, exchange: &Exchange
     }
     let length_is_known = body.size_hint().exact().is_some();
     let pause = Alarm::new(&conn.worker.alarms);
-    let patience = exchange.snapshot.model.listen.body_timeout;
-    let body = UploadBody::new(body, passed.max_body, pause, patience);
+    let listen = &exchange.snapshot.model.listen;
+    let (patience, pace) = (listen.body_timeout, Pace::new(listen.min_body_rate));
+    let body = UploadBody::new(body, passed.max_body, pause, patience, pace);
     if length_is_known { Upload::Length(body) } else { Upload::Chunked(body) }
 }
 

@@ -17,6 +17,9 @@ use super::worker::{Seat, Worker};
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// Pause while `max_connections` are open.
 const SEAT_WAIT: Duration = Duration::from_millis(10);
+/// Bytes that the kernel holds for a client that does not read, besides what it has under way. It takes more when half
+/// of them are gone: in such steps it shows that the client reads.
+const UNSENT: u32 = 128 * 1024;
 /// At most this often an accept error is told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -118,8 +121,23 @@ fn serve_queue(listener: Listener, worker: &Rc<Worker>) -> io::Result<()> {
 }
 
 fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<IpAddr>, seat: Seat) {
+    let Some(seat) = seat.with_peer(peer) else {
+        refuse(worker, &socket, peer);
+        return;
+    };
+    socket.limit_unsent(UNSENT);
     let conn = Connection::new(worker, peer);
     tokio::task::spawn_local(connection::serve(socket, conn, seat));
+}
+
+/// An answer would cost more than whoever sends floods has paid.
+fn refuse(worker: &Worker, socket: &Socket, peer: Option<IpAddr>) {
+    socket.reset_on_close();
+    worker.series.refused_connections.add(1);
+    if let Some(refused) = worker.peers.refused(worker.clock.now()) {
+        let peer = peer.map(tracing::field::display);
+        tracing::warn!(peer, refused, "an address has `max_connections_per_ip` connections, more are reset");
+    }
 }
 
 /// Errors of a connection that was gone before it was accepted.

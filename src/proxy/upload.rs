@@ -1,4 +1,4 @@
-//! The request's body on its way to the app: bounded in size, and in how long it may pause.
+//! The request's body on its way to the app: bounded in size, in how long it may pause, and in how slow it may be.
 
 use std::error::Error;
 use std::io;
@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::alarms::Alarm;
+use crate::message::pace::Pace;
 use crate::upstream::fault::UploadFault;
 
 /// A request body.
@@ -20,12 +21,13 @@ pub struct UploadBody {
     allowed: u64,
     pause: Alarm,
     patience: Duration,
+    pace: Pace,
 }
 
 impl UploadBody {
-    /// At most `allowed` bytes, with pauses of at most `patience`.
-    pub fn new(incoming: Incoming, allowed: u64, pause: Alarm, patience: Duration) -> UploadBody {
-        UploadBody { incoming, allowed, pause, patience }
+    /// At most `allowed` bytes, with pauses of at most `patience`, and no slower than `pace`.
+    pub fn new(incoming: Incoming, allowed: u64, pause: Alarm, patience: Duration, pace: Pace) -> UploadBody {
+        UploadBody { incoming, allowed, pause, patience, pace }
     }
 }
 
@@ -41,11 +43,13 @@ impl Body for UploadBody {
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Pending => {
                 if !this.pause.is_set() {
-                    this.pause.set_after(this.patience);
+                    let now = this.pause.recent();
+                    this.pause.set(this.pace.wait(now).min(now + this.patience));
                 }
                 this.pause.poll(cx).map(|()| Some(Err(UploadFault::TooSlow)))
             }
             Poll::Ready(frame) => {
+                this.pace.go_on(this.pause.recent());
                 this.pause.clear();
                 Poll::Ready(match frame {
                     None => None,
@@ -54,6 +58,7 @@ impl Body for UploadBody {
                         match this.allowed.checked_sub(len) {
                             Some(left) => {
                                 this.allowed = left;
+                                this.pace.moved(len);
                                 Some(Ok(frame))
                             }
                             None => Some(Err(UploadFault::TooLarge)),

@@ -20,12 +20,13 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
-use crate::alarms::Alarm;
+use crate::alarms::{Alarm, Alarms};
 use crate::message::chunked::{Chunked, Piece};
 use crate::message::head::{Framing, HeadFault, HeadLimits, HeadScan};
 
 use super::ahead::Ahead;
 use super::exchange::Exchange;
+use super::sending::{SendLimits, Sending, Slowness};
 use super::tunnel::TunnelStart;
 use super::worker::Worker;
 
@@ -69,24 +70,31 @@ pub struct Wire {
     pub(super) refusal: Cell<Option<HeadFault>>,
     message_in: Cell<u64>,
     written: Cell<u64>,
-    /// The last write found the client's socket full.
-    pub(super) blocked: Cell<bool>,
     ahead: RefCell<Option<Ahead>>,
     pub(super) flushing: RefCell<Option<Box<Exchange>>>,
     tunnel: RefCell<Option<TunnelStart>>,
     cut: Cell<bool>,
     total: RefCell<Option<Rc<Alarm>>>,
-    overdue: Cell<bool>,
+    /// What was written when the exchange began.
+    written_before: Cell<u64>,
+    alarms: Rc<Alarms>,
+    send_limits: Cell<SendLimits>,
+    /// Whether a write waits for the client.
+    pub(super) blocked: Cell<bool>,
+    /// How the client takes the open exchange's answer; there once a write had to wait.
+    sending: RefCell<Option<Sending>>,
+    overdue: Cell<Option<Slowness>>,
 }
 
 impl Wire {
-    /// How large heads may be from now on.
-    pub fn set_limits(&self, limits: HeadLimits) {
+    /// How large heads may be from now on, and how slowly answers may be taken.
+    pub fn set_limits(&self, limits: HeadLimits, send_limits: SendLimits) {
         self.limits.set(limits);
+        self.send_limits.set(send_limits);
     }
 
     /// Of a new connection.
-    pub fn new(limits: HeadLimits) -> Wire {
+    pub fn new(limits: HeadLimits, send_limits: SendLimits, alarms: &Rc<Alarms>) -> Wire {
         Wire {
             limits: Cell::new(limits),
             phase: Cell::new(Phase::Idle),
@@ -97,19 +105,24 @@ impl Wire {
             refusal: Cell::new(None),
             message_in: Cell::new(0),
             written: Cell::new(0),
-            blocked: Cell::new(false),
             ahead: RefCell::new(None),
             flushing: RefCell::new(None),
             tunnel: RefCell::new(None),
             cut: Cell::new(false),
             total: RefCell::new(None),
-            overdue: Cell::new(false),
+            written_before: Cell::new(0),
+            alarms: Rc::clone(alarms),
+            send_limits: Cell::new(send_limits),
+            blocked: Cell::new(false),
+            sending: RefCell::new(None),
+            overdue: Cell::new(None),
         }
     }
 
     /// An exchange begins: what comes behind its request waits.
     pub fn open(&self) {
         self.phase.set(Phase::Open);
+        self.written_before.set(self.written.get());
     }
 
     /// The app's answer begins. The body that hyper has takes it from here, and lets go of it with
@@ -156,6 +169,7 @@ impl Wire {
     /// The exchange ended.
     pub fn close_exchange(&self) {
         *self.total.borrow_mut() = None;
+        *self.sending.borrow_mut() = None;
         self.phase.set(if self.phase.get() == Phase::Flushed { Phase::Idle } else { Phase::Broken });
     }
 
@@ -164,20 +178,38 @@ impl Wire {
         *self.total.borrow_mut() = Some(total);
     }
 
-    /// For a write that would block: an error once the exchange has had its time, with the client holding it up.
+    /// For a write that would block: an error once the exchange has had its time, or the client is too slow.
     pub(super) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
-        match &*self.total.borrow() {
-            Some(total) if total.poll(cx).is_ready() => {
-                self.overdue.set(true);
+        self.blocked.set(true);
+        let is_over = self.total.borrow().as_ref().is_some_and(|total| total.poll(cx).is_ready());
+        let slowness = match is_over {
+            true => Some(Slowness::Route),
+            false => {
+                let mut sending = self.sending.borrow_mut();
+                let new = || Sending::new(&self.alarms, self.send_limits.get(), self.written_before.get());
+                sending.get_or_insert_with(new).poll_wait(cx, self.written.get())
+            }
+        };
+        match slowness {
+            None => Poll::Pending,
+            slow => {
+                self.overdue.set(slow);
                 self.cut();
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            _ => Poll::Pending,
         }
     }
 
-    /// Whether an exchange was ended for that reason.
-    pub fn was_overdue(&self) -> bool {
+    /// Writing goes on after it had to wait.
+    pub(super) fn go_on(&self) {
+        self.blocked.set(false);
+        if let Some(sending) = &mut *self.sending.borrow_mut() {
+            sending.go_on();
+        }
+    }
+
+    /// Why an exchange was ended with the client holding it up, if one was.
+    pub fn overdue(&self) -> Option<Slowness> {
         self.overdue.get()
     }
 

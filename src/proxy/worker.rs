@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use super::current::Current;
 use super::health::Health;
 use super::interventions::Interventions;
 use super::measure::{OfRoute, Series};
+use super::peers::{Peers, Place};
 use super::snapshot::Snapshot;
 use super::telling::{Telling, WorkerLines};
 
@@ -58,6 +60,8 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     /// What all of them count.
     pub measurements: Arc<Measurements>,
+    /// Connections of each address.
+    pub peers: Arc<Peers>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -79,6 +83,8 @@ pub struct Shared {
     pub buffers: Arc<Budget>,
     /// What is measured.
     pub measurements: Arc<Measurements>,
+    /// Connections of each address.
+    pub peers: Arc<Peers>,
 }
 
 /// Accepted connections of all workers.
@@ -110,21 +116,38 @@ impl Seats {
     }
 }
 
-/// A connection's place among `max_connections`.
+/// A connection's place among `max_connections`, and among those of its address.
 #[derive(Debug)]
-pub struct Seat(Rc<Worker>);
+pub struct Seat {
+    worker: Rc<Worker>,
+    of_peer: Option<Place>,
+}
+
+impl Seat {
+    /// With a place among those of the peer's address; `None` if they are all taken.
+    pub fn with_peer(mut self, peer: Option<IpAddr>) -> Option<Seat> {
+        let Some(peer) = peer else { return Some(self) };
+        let snapshot = self.worker.snapshot();
+        let listen = &snapshot.model.listen;
+        if !listen.trusts(peer) {
+            // Counted even without a limit: a reload may bring one.
+            self.of_peer = Some(self.worker.peers.enter(peer, listen.max_connections_per_ip)?);
+        }
+        Some(self)
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.seats.taken.fetch_sub(1, Ordering::Relaxed);
-        self.0.connections.set(self.0.connections.get() - 1);
+        self.worker.seats.taken.fetch_sub(1, Ordering::Relaxed);
+        self.worker.connections.set(self.worker.connections.get() - 1);
     }
 }
 
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats, measurements, interventions, health, buffers } = shared;
+        let Shared { current, seats, measurements, interventions, health, buffers, peers } = shared;
         let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
@@ -145,6 +168,7 @@ impl Worker {
             buffers,
             series,
             measurements,
+            peers,
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -182,7 +206,7 @@ impl Worker {
             return None;
         }
         self.connections.set(self.connections.get() + 1);
-        Some(Seat(Rc::clone(self)))
+        Some(Seat { worker: Rc::clone(self), of_peer: None })
     }
 
     /// Connections of this worker.

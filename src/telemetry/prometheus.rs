@@ -130,6 +130,8 @@ fn of_traffic(page: &mut Page, totals: &Totals) {
     let traffic = &totals.traffic;
     page.gauge("tollgate_exchanges_in_flight", "Requests that have not ended.", traffic.in_flight);
     page.counter("tollgate_connections_total", "Connections of clients.", traffic.connections);
+    let help = "Connections refused because their address had too many.";
+    page.counter("tollgate_connections_refused_total", help, traffic.refused_connections);
     page.gauge("tollgate_connections_open", "Connections of clients now.", traffic.connections_open);
     page.gauge("tollgate_connections_max", "The most there may be.", traffic.max_connections);
     page.counter("tollgate_tunnels_total", "WebSockets.", traffic.tunnels);

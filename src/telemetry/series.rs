@@ -319,6 +319,8 @@ pub struct WorkerSeries {
     limits: Named<LimitSeries>,
     /// Connections that were accepted.
     pub connections: Counter,
+    /// Connections that were refused: their address had too many.
+    pub refused_connections: Counter,
     /// Exchanges that have begun and not ended.
     pub in_flight: Counter,
     /// WebSockets since the start.
@@ -350,6 +352,7 @@ impl WorkerSeries {
             routes: Named::new(max_routes),
             limits: Named::new(MOST_LIMITS),
             connections: Counter::default(),
+            refused_connections: Counter::default(),
             in_flight: Counter::default(),
             tunnels: Counter::default(),
             tunnels_open: Counter::default(),

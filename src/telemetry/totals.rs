@@ -97,6 +97,8 @@ pub struct ModelTotals {
 pub struct Traffic {
     /// Accepted since the start.
     pub connections: u64,
+    /// Refused since the start: their address had too many.
+    pub refused_connections: u64,
     /// Open now.
     pub connections_open: u64,
     /// The most that may be open.
