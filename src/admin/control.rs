@@ -16,10 +16,12 @@ use crate::config::model::shield::InFlightCap;
 use crate::limit::state::Now;
 use crate::proxy::current::Prepared;
 use crate::proxy::worker::Shared;
-use crate::telemetry::apps::{AppState, AppTotals, QueueTotals};
+use crate::telemetry::apps::{AppState, AppTotals, BreakerState, QueueTotals};
 use crate::telemetry::sink::Dropped;
 use crate::telemetry::totals::{ProcessTotals, Totals};
 use crate::upstream::app::{App, AppName};
+use crate::upstream::breaker::{Breaker, Stance};
+use crate::upstream::condition::State;
 use crate::upstream::gate::GateFigures;
 
 use super::process_figures::ProcessFigures;
@@ -194,6 +196,17 @@ impl Control {
         let buffers = &self.shared.buffers;
         totals.buffers.used = buffers.used();
         totals.buffers.max = buffers.max();
+        if let Some(spill) = &prepared.spill {
+            totals.buffers.spilled = spill.room().used();
+            totals.buffers.spill_max = spill.room().max();
+        }
+        let state = |breaker: &Breaker| match breaker.stance() {
+            Stance::Closed => BreakerState::Closed,
+            Stance::Open => BreakerState::Open,
+            Stance::HalfOpen => BreakerState::HalfOpen,
+        };
+        totals.breakers =
+            prepared.breakers.each().map(|(route, it)| (Arc::clone(route), state(it))).collect();
     }
 
     fn process(&self, invalid_emf_lines: u64) -> ProcessTotals {
@@ -228,7 +241,7 @@ impl Control {
 
 fn app_totals(app: &App, upstream: &Upstream) -> AppTotals {
     let cap = match (app.name, &upstream.canary) {
-        (AppName::Canary, Some(canary)) => canary.max_in_flight.or(upstream.max_in_flight),
+        (AppName::Canary, Some(canary)) => canary.max_in_flight,
         _ => upstream.max_in_flight,
     };
     let gate = &app.gate;
@@ -237,7 +250,12 @@ fn app_totals(app: &App, upstream: &Upstream) -> AppTotals {
     AppTotals {
         name: app.name.as_str(),
         address: (&*app.destination.label).into(),
-        state: AppState::Unknown,
+        state: match app.state() {
+            State::Unknown => AppState::Unknown,
+            State::Up => AppState::Up,
+            State::Suspect => AppState::Suspect,
+            State::Down => AppState::Down,
+        },
         in_flight: max_in_flight.map(|_| gate.in_flight().into()),
         waiting: gate.waiting() as u64,
         max_in_flight,

@@ -11,12 +11,9 @@ use super::origin::Origins;
 use super::print::print_model;
 
 /// Keys that are read at start only, and why.
-const AT_START: [(&str, &str); 26] = [
+const AT_START: [(&str, &str); 23] = [
     ("listen.address", LISTENERS),
     ("admin.address", LISTENERS),
-    ("upstream.spill_dir", BODIES),
-    ("upstream.spill_max", BODIES),
-    ("upstream.buffer_total", BODIES),
     ("log.access", "the sink of records is opened at start"),
     ("log.format", "the form of events is chosen at start"),
     ("store.snapshot", "the snapshot is read at start"),
@@ -41,7 +38,6 @@ const AT_START: [(&str, &str); 26] = [
 ];
 
 const LISTENERS: &str = "listeners are opened at start";
-const BODIES: &str = "what all bodies share is made at start";
 const EMF: &str = "the sink of EMF lines is opened at start";
 const SERIES: &str = "what is measured is laid out at start";
 

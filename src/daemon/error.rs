@@ -24,6 +24,8 @@ pub enum StartError {
     Records(String, io::Error),
     /// The sink of EMF lines cannot be opened.
     Emf(String, io::Error),
+    /// Bodies that are too large for memory have no place.
+    Spill(String, io::Error),
     /// Threads or signal handlers.
     Threads(io::Error),
 }
@@ -52,6 +54,11 @@ impl fmt::Display for StartError {
                 format!("cannot send EMF lines to `{name}`"),
                 error,
                 "check `[emf] sink` and the permissions there",
+            ),
+            StartError::Spill(directory, error) => (
+                format!("cannot write files in `{directory}`"),
+                error,
+                "make the directory of `[upstream] spill_dir`, and let the user of this process write there",
             ),
             StartError::Threads(error) => {
                 ("cannot start".to_owned(), error, "look at the limits on processes and open files")

@@ -15,6 +15,7 @@ mod reload;
 mod signals;
 mod sinks;
 mod snapshots;
+mod spilling;
 mod worker_thread;
 
 use std::cell::RefCell;
@@ -152,7 +153,9 @@ impl Daemon {
         let upstream = apps.main.destination.label.clone();
         let taken_over = AtomicUsize::new(0);
         let breakers = Breakers::new(model.routes.routes(), None);
-        let prepared = Prepared { model, apps, breakers, keys, buckets: Arc::clone(&buckets), taken_over };
+        let spill = spilling::open(&model, None)?;
+        let prepared =
+            Prepared { model, apps, breakers, keys, spill, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,

@@ -15,7 +15,7 @@ use crate::limit::carry::{Carried, Fate, Impact, carry_over};
 use crate::proxy::current::Prepared;
 use crate::upstream::breaker::Breakers;
 
-use super::{Daemon, StartError, keys_file, limits, logging};
+use super::{Daemon, StartError, keys_file, limits, logging, spilling};
 
 /// Loads the configuration again as it was loaded at start; a line for each problem.
 pub type Load = Box<dyn Fn() -> Result<Loaded, Vec<String>>>;
@@ -109,11 +109,15 @@ impl Daemon {
         let unix_seconds = limits::now(&self.clock.borrow()).unix_nanos / 1_000_000_000;
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error));
-        let (destinations, keys) = match (destinations, keys) {
-            (Ok(destinations), Ok(keys)) if problems.is_empty() => (destinations, keys.map(Arc::new)),
-            (destinations, keys) => {
+        let spill = spilling::open(&model, old.spill.as_ref());
+        let (destinations, keys, spill) = match (destinations, keys, spill) {
+            (Ok(destinations), Ok(keys), Ok(spill)) if problems.is_empty() => {
+                (destinations, keys.map(Arc::new), spill)
+            }
+            (destinations, keys, spill) => {
                 problems.extend(destinations.err().map(|error| error.to_string()));
                 problems.extend(keys.err().map(|error| error.to_string()));
+                problems.extend(spill.err().map(|error| error.to_string()));
                 return Err(problems);
             }
         };
@@ -133,6 +137,7 @@ impl Daemon {
             apps: destinations.apps(&model.upstream, Some(&old.apps)),
             breakers: Breakers::new(model.routes.routes(), Some(&old.breakers)),
             keys,
+            spill,
             buckets: Arc::clone(&old.buckets),
             taken_over: AtomicUsize::new(0),
         })
@@ -147,6 +152,9 @@ impl Daemon {
         let model = &prepared.model;
         self.seats.set_max(model.listen.max_connections);
         self.buffers.set_max(model.upstream.buffers.total as u64);
+        if let (Some(spill), Some(to)) = (&prepared.spill, &model.upstream.buffers.spill) {
+            spill.room().set_max(to.max);
+        }
         logging::set_level(model.log.level);
         self.current.swap(Arc::clone(&prepared));
         let all = async {

@@ -18,6 +18,9 @@ use crate::proxy::worker::{Shared, Worker};
 /// How often a draining worker looks whether its last connection has ended.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// Threads of a worker that read and write spilled bodies; there while there is something to do.
+const DISK_THREADS: usize = 4;
+
 /// What the process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -80,7 +83,11 @@ pub(super) fn spawn(
     listeners: Vec<Bound>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<WorkerThread> {
-    let runtime_builder = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime_builder = move || {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(DISK_THREADS).thread_name(format!("disk-{number}"));
+        builder.build_local(LocalOptions::default())
+    };
     let (tell, progress) = watch::channel(Progress::Serving);
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let handle = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {

@@ -6,10 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::upstream::answer::Answer;
 use crate::upstream::fault::UpstreamFault;
 
-use super::collect::RequestBody;
+use super::ahead::Ahead;
 use super::exchange::Exchange;
 
 /// Hyper writes when a body pauses. Pausing after so many bytes keeps one write about as large as one read.
@@ -26,7 +25,8 @@ pub struct Body {
 #[derive(Debug)]
 enum Content {
     Local(Option<Bytes>),
-    Upstream(Answer<RequestBody>),
+    /// The wire has it.
+    Upstream,
 }
 
 impl Body {
@@ -40,9 +40,23 @@ impl Body {
         Body { content: Content::Local(Some(bytes)), exchange: Some(exchange), handed_over: 0 }
     }
 
-    /// The app's answer.
-    pub fn upstream(answer: Answer<RequestBody>, exchange: Box<Exchange>) -> Body {
-        Body { content: Content::Upstream(answer), exchange: Some(exchange), handed_over: 0 }
+    /// The app's answer, which the exchange's wire carries.
+    pub fn upstream(exchange: Box<Exchange>) -> Body {
+        Body { content: Content::Upstream, exchange: Some(exchange), handed_over: 0 }
+    }
+
+    /// The app's answer as it stands, if this body has one.
+    fn of_answer<T>(&self, look: impl FnOnce(&Ahead) -> T) -> Option<T> {
+        let wire = &self.exchange.as_ref()?.conn.wire;
+        wire.answer().as_ref().map(look)
+    }
+
+    fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
+        match &mut *exchange.conn.wire.answer_mut() {
+            Some(answer) => answer.poll_frame(cx, &exchange.conn.worker),
+            None => Poll::Ready(None),
+        }
     }
 
     fn route_timeout_passed(&self, cx: &Context<'_>) -> bool {
@@ -63,13 +77,13 @@ impl http_body::Body for Body {
         let overdue = this.route_timeout_passed(cx);
         let frame = match &mut this.content {
             Content::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Upstream(_) if overdue => Poll::Ready(Some(Err(UpstreamFault::RouteTimeout))),
-            Content::Upstream(_) if this.handed_over >= WRITE_AFTER => {
+            Content::Upstream if overdue => Poll::Ready(Some(Err(UpstreamFault::RouteTimeout))),
+            Content::Upstream if this.handed_over >= WRITE_AFTER => {
                 this.handed_over = 0;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Content::Upstream(answer) => answer.poll_frame(cx),
+            Content::Upstream => this.poll_answer(cx),
         };
         this.handed_over = match &frame {
             Poll::Ready(Some(Ok(frame))) => this.handed_over + frame.data_ref().map_or(0, Bytes::len),
@@ -84,14 +98,14 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Local(bytes) => bytes.is_none(),
-            Content::Upstream(answer) => answer.is_over(),
+            Content::Upstream => self.of_answer(Ahead::is_over).unwrap_or(true),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Content::Upstream(answer) => answer.size_hint(),
+            Content::Upstream => self.of_answer(Ahead::size_hint).unwrap_or_default(),
         }
     }
 }
@@ -103,11 +117,14 @@ impl Drop for Body {
         let over = http_body::Body::is_end_stream(self)
             || self.exchange.as_ref().is_some_and(|exchange| exchange.request.method == http::Method::HEAD);
         let Some(exchange) = self.exchange.take() else { return };
-        if over {
-            return exchange.end_when_flushed();
-        }
-        if let Content::Upstream(answer) = std::mem::replace(&mut self.content, Content::Local(None)) {
-            exchange.leave_behind(answer);
+        let answer = match self.content {
+            Content::Local(_) => None,
+            Content::Upstream => exchange.conn.wire.take_answer(),
+        };
+        match answer {
+            _ if over => exchange.end_when_flushed(),
+            Some(answer) => exchange.leave_behind(answer.into_answer()),
+            None => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: what was read is handed on first, byte for byte, before anything that comes later.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -15,16 +15,30 @@ use crate::message::local_reply::LocalReply;
 use crate::upstream::budget::{Budget, Lease};
 use crate::upstream::fault::{UploadFault, UpstreamFault};
 use crate::upstream::outgoing::Upload;
+use crate::upstream::spill::Spill;
 
 use super::ask::within_total;
+use super::connection::Connection;
 use super::exchange::Exchange;
+use super::spilled_upload::SpilledBody;
 use super::upload::UploadBody;
 
 /// A request's body: what was read of it, and what is still to come.
 #[derive(Debug)]
 pub struct RequestBody {
     ahead: Ahead,
-    rest: Option<UploadBody>,
+    rest: Rest,
+}
+
+/// What comes behind what was read.
+#[derive(Debug)]
+enum Rest {
+    /// Nothing.
+    None,
+    /// What the client is still sending.
+    Streamed(UploadBody),
+    /// What is in a file.
+    Spilled(Box<SpilledBody>),
 }
 
 /// What was read.
@@ -57,13 +71,15 @@ impl Ahead {
     }
 }
 
-/// Reads up to `up_to` bytes of a body; what was announced to be larger is streamed behind them.
+/// Reads a body up to `buffer_request`. What is larger goes to a file where the route says so, else it is streamed behind
+/// what was read.
 pub async fn collect(
     mut rest: UploadBody,
-    up_to: usize,
-    memory: &Arc<Budget>,
+    conn: &Connection,
     exchange: &Exchange,
 ) -> Result<Upload<RequestBody>, Uncollected> {
+    let snapshot = &exchange.snapshot;
+    let up_to = snapshot.model.upstream.buffers.request;
     let announced = rest.size_hint().exact();
     let mut ahead = Ahead::default();
     while ahead.len() < up_to && !rest.is_end_stream() {
@@ -72,7 +88,7 @@ pub async fn collect(
             None => return Ok(whole(ahead)),
             Some(frame) => match frame.into_data() {
                 Ok(data) => {
-                    if !ahead.push(data, memory) {
+                    if !ahead.push(data, &conn.worker.buffers) {
                         return Err(Uncollected::NoMemory);
                     }
                 }
@@ -83,8 +99,30 @@ pub async fn collect(
     if rest.is_end_stream() {
         return Ok(whole(ahead));
     }
-    let body = RequestBody { ahead, rest: Some(rest) };
+    let spills = exchange.handling().is_some_and(|handling| handling.spill.requests);
+    if let Some(spill) = snapshot.spill.as_ref().filter(|_| spills) {
+        let spilled = spill_rest(rest, spill, conn, exchange).await.map_err(Uncollected::Fault)?;
+        let has_trailers = spilled.has_trailers();
+        let body = RequestBody { ahead, rest: Rest::Spilled(Box::new(spilled)) };
+        return Ok(if has_trailers { Upload::Chunked(body) } else { Upload::Length(body) });
+    }
+    let body = RequestBody { ahead, rest: Rest::Streamed(rest) };
     Ok(if announced.is_some() { Upload::Length(body) } else { Upload::Chunked(body) })
+}
+
+async fn spill_rest(
+    mut rest: UploadBody,
+    spill: &Arc<Spill>,
+    conn: &Connection,
+    exchange: &Exchange,
+) -> Result<SpilledBody, UpstreamFault> {
+    let mut taking = pin!(SpilledBody::take([], &mut rest, spill, &conn.worker.clock));
+    poll_fn(|cx| {
+        within_total(exchange, cx, |cx| {
+            taking.as_mut().poll(cx).map(|taken| taken.map_err(UpstreamFault::Upload))
+        })
+    })
+    .await
 }
 
 /// Why a body was not read.
@@ -126,19 +164,14 @@ fn poll_next(
 /// Trailers need a chunked body; without them its length is known now.
 fn whole(ahead: Ahead) -> Upload<RequestBody> {
     let has_trailers = ahead.trailers.as_ref().is_some_and(|trailers| !trailers.is_empty());
-    let body = RequestBody { ahead, rest: None };
+    let body = RequestBody { ahead, rest: Rest::None };
     if has_trailers { Upload::Chunked(body) } else { Upload::Length(body) }
 }
 
 impl RequestBody {
     /// A body of which nothing was read.
     pub fn streamed(rest: UploadBody) -> RequestBody {
-        RequestBody { ahead: Ahead::default(), rest: Some(rest) }
-    }
-
-    /// Whether all of it is here.
-    pub fn is_whole(&self) -> bool {
-        self.rest.is_none()
+        RequestBody { ahead: Ahead::default(), rest: Rest::Streamed(rest) }
     }
 }
 
@@ -160,24 +193,24 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut ahead.more).freeze()))));
         }
         match rest {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
-            None => Poll::Ready(ahead.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            Rest::Streamed(rest) => Pin::new(rest).poll_frame(cx),
+            Rest::Spilled(rest) => Pin::new(&mut **rest).poll_frame(cx),
+            Rest::None => Poll::Ready(ahead.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let ahead = self.ahead.len() as u64;
-        match &self.rest {
-            None => SizeHint::with_exact(ahead),
-            Some(rest) => {
-                let rest = rest.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(ahead + rest.lower());
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(ahead + upper);
-                }
-                hint
-            }
+        let rest = match &self.rest {
+            Rest::None => SizeHint::with_exact(0),
+            Rest::Streamed(rest) => rest.size_hint(),
+            Rest::Spilled(rest) => rest.size_hint(),
+        };
+        let mut hint = SizeHint::new();
+        hint.set_lower(ahead + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(ahead + upper);
         }
+        hint
     }
 }

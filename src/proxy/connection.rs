@@ -206,6 +206,7 @@ impl Driver<'_> {
         }
         if !wire.is_idle() {
             self.wait_for(Waiting::Nothing);
+            wire.read_on(cx, &self.conn.worker);
             // A drain must reach an exchange that waits for the app.
             let _ = self.alarm.poll(cx);
             return Poll::Pending;

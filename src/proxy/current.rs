@@ -13,6 +13,7 @@ use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
 use crate::upstream::app::Apps;
 use crate::upstream::breaker::Breakers;
+use crate::upstream::spill::Spill;
 
 /// A configuration with all that was prepared for it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Prepared {
     pub breakers: Breakers,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// Where bodies go that are too large for memory, if anywhere.
+    pub spill: Option<Arc<Spill>>,
     /// The states of limits; the same over every swap.
     pub buckets: Arc<Buckets>,
     /// Workers that have taken it over.

@@ -24,10 +24,11 @@ use crate::message::request_id::RequestId;
 use crate::telemetry::record::Outcome;
 use crate::telemetry::series::Told;
 use crate::upstream::answer::Answer;
-use crate::upstream::fault::UpstreamFault;
+use crate::upstream::fault::{UploadFault, UpstreamFault};
 use crate::upstream::pool::Pool;
 
 use super::admit::Account;
+use super::ahead::Keeping;
 use super::body::Body;
 use super::caller::Caller;
 use super::collect::RequestBody;
@@ -172,7 +173,10 @@ impl Exchange {
     pub fn attach(mut self: Box<Self>, response: Response<Answered>) -> Response<Body> {
         self.status = response.status().as_u16();
         match response.into_parts() {
-            (parts, Answered::Body(answer)) => Response::from_parts(parts, Body::upstream(answer, self)),
+            (parts, Answered::Body(answer)) => {
+                self.conn.wire.carry(answer);
+                Response::from_parts(parts, Body::upstream(self))
+            }
             (parts, Answered::Local(bytes)) => Response::from_parts(parts, Body::local(bytes, self)),
             (parts, Answered::Tunnel(tunnel)) => {
                 let wire = Rc::clone(&self.conn.wire);
@@ -248,6 +252,17 @@ impl Exchange {
         }
     }
 
+    /// How much of the app's answer is kept for a slow client: nothing of one that is `live`.
+    pub fn keeping(&self, live: bool) -> Keeping {
+        let handling = self.route.map(|route| self.snapshot.model.routes.routes()[route].handling);
+        let handling = handling.unwrap_or_default();
+        if live || handling.stream {
+            return Keeping { memory: 0, spill: None };
+        }
+        let spill = self.snapshot.spill.as_ref().filter(|_| handling.spill.responses);
+        Keeping { memory: self.snapshot.model.upstream.buffers.response, spill: spill.cloned() }
+    }
+
     /// The route's name.
     pub fn route_name(&self) -> Option<&str> {
         self.route.map(|route| &*self.snapshot.model.routes.routes()[route].name)
@@ -267,6 +282,7 @@ impl Exchange {
     pub fn cut_because(&mut self, fault: &UpstreamFault) {
         self.outcome.get_or_insert(match (fault, fault.reply()) {
             (UpstreamFault::Cut(_), _) => Outcome::UpstreamReset,
+            (UpstreamFault::Spill(_) | UpstreamFault::Upload(UploadFault::Lost), _) => Outcome::Panicked,
             (_, Some(reply)) => Outcome::Local(reply),
             (_, None) => Outcome::DownstreamLeft,
         });

@@ -19,6 +19,7 @@ use crate::message::local_reply::LocalReply;
 use crate::message::pace::Pace;
 use crate::message::websocket;
 use crate::upstream::answer::Answer;
+use crate::upstream::breaker::Permit;
 use crate::upstream::call::{Call, Unanswered};
 use crate::upstream::fault::UpstreamFault;
 use crate::upstream::outgoing::{Outgoing, Upload};
@@ -26,6 +27,7 @@ use crate::upstream::pool::Pool;
 use crate::upstream::request_head::{Framing, RequestHead};
 use crate::upstream::response_head::{AnswerFraming, AnswerHead, Asked};
 
+use super::ahead::Ahead;
 use super::ask::{Tries, Unasked, ask};
 use super::collect::{RequestBody, collect};
 use super::connection::Connection;
@@ -35,11 +37,14 @@ use super::slot::{self, Patience};
 use super::tunnel::TunnelEnds;
 use super::upload::UploadBody;
 
+/// New places that one request may look for at an app that takes no connection.
+const MAX_REFUSED: u32 = 20;
+
 /// What comes back from the app behind the head.
 #[derive(Debug)]
 pub enum Answered {
     /// A body.
-    Body(Answer<RequestBody>),
+    Body(Ahead),
     /// A WebSocket.
     Tunnel(TunnelEnds),
     /// Not the app's: what the process tells of itself.
@@ -56,20 +61,62 @@ pub async fn forward(
     let options = ConnectionOptions::read(&exchange.request.headers);
     let upgrade = body.is_end_stream() && asks_websocket(&exchange.request, &options);
     let asked = Asked::new(&exchange.request.method, upgrade);
-    let pool = slot::choose(exchange);
+    let mut pool = slot::choose(exchange);
     let upload = receive(body, passed, &pool, conn, exchange).await?;
     let framing = framing_of(&upload, exchange);
+    let permit = ask_breaker(exchange)?;
     let patience = Patience::new(conn);
     let slot = slot::take(&pool.app.gate, &patience, conn, exchange).await?;
     let head = encode_head(&options, framing, upgrade, conn, exchange);
     let deadline = Alarm::new(&conn.worker.alarms);
-    let request = Unanswered { outgoing: Outgoing::new(head, upload), deadline, slot };
+    let mut request = Unanswered { outgoing: Outgoing::new(head, upload), deadline, slot };
     let mut tries = Tries::new(exchange.snapshot.model.upstream.retry_attempts);
-    let answered = match ask(request, asked, &mut tries, &pool, conn, exchange).await {
-        Ok((head, call)) => respond(head, call, &pool, conn, exchange),
-        Err(Unasked { fault, .. }) => Err(fault),
+    let mut refused = 0;
+    let answered = loop {
+        let unasked = match ask(request, asked, &mut tries, &pool, conn, exchange).await {
+            Ok((head, call)) => break respond(head, call, &pool, conn, exchange),
+            Err(unasked) => unasked,
+        };
+        let Unasked { fault, request: unwritten } = unasked;
+        pool.app.failed(&fault, conn.worker.clock.recent());
+        let Some(unwritten) = unwritten.filter(|_| refused < MAX_REFUSED && slot::is_nobody_there(&fault))
+        else {
+            break Err(fault);
+        };
+        refused += 1;
+        let Unanswered { outgoing, deadline, slot } = unwritten;
+        drop(slot);
+        // Nobody has seen anything of it: it waits for the app that is being restarted, or goes to the one that is there.
+        pool = Rc::clone(&exchange.snapshot.pools.main);
+        let slot = slot::take(&pool.app.gate, &patience, conn, exchange).await;
+        let slot = slot.inspect_err(|_| exchange.because(fault.to_string()))?;
+        request = Unanswered { outgoing, deadline, slot };
     };
+    tell_breaker(permit, &answered, conn);
     answered.map_err(|fault| reply_to(&fault, exchange))
+}
+
+/// The breaker of the route, if it has one, lets the request through or not.
+fn ask_breaker(exchange: &Exchange) -> Result<Option<Permit>, LocalReply> {
+    let has_one = exchange.handling().is_some_and(|handling| handling.breaker.is_some());
+    let Some(name) = exchange.route_name().filter(|_| has_one) else { return Ok(None) };
+    let Some(breaker) = exchange.snapshot.breakers.of(name) else { return Ok(None) };
+    breaker.ask(exchange.opened).map(Some).map_err(LocalReply::CircuitOpen)
+}
+
+/// A client that left says nothing of the app.
+fn tell_breaker(
+    permit: Option<Permit>,
+    answered: &Result<Response<Answered>, UpstreamFault>,
+    conn: &Connection,
+) {
+    let (Some(permit), now) = (permit, conn.worker.clock.recent()) else { return };
+    match answered {
+        Ok(response) if response.status().is_server_error() => permit.failed(now),
+        Ok(_) => permit.succeeded(now),
+        Err(UpstreamFault::Upload(_)) => {}
+        Err(_) => permit.failed(now),
+    }
 }
 
 fn reply_to(fault: &UpstreamFault, exchange: &mut Exchange) -> LocalReply {
@@ -110,8 +157,7 @@ async fn receive(
         let body = RequestBody::streamed(body);
         return Ok(if length_is_known { Upload::Length(body) } else { Upload::Chunked(body) });
     }
-    let up_to = snapshot.model.upstream.buffers.request;
-    collect(body, up_to, &conn.worker.buffers, exchange).await.map_err(|uncollected| {
+    collect(body, conn, exchange).await.map_err(|uncollected| {
         exchange.because(uncollected.to_string());
         uncollected.reply(LocalReply::Overloaded(pool.app.gate.retry_after())).unwrap_or_else(|| {
             exchange.downstream_left();
@@ -167,13 +213,16 @@ fn respond(
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<Answered>, UpstreamFault> {
-    let AnswerHead { status, headers, framing, keep_alive } = head;
+    let AnswerHead { status, headers, framing, keep_alive, live } = head;
+    let latency = exchange.response_head_nanos.unwrap_or(0);
+    pool.app.answered(status.as_u16(), latency, conn.worker.clock.recent());
     let answered = if status == http::StatusCode::SWITCHING_PROTOCOLS {
         let (socket, inbox, slot) = call.into_tunnel();
         Answered::Tunnel(TunnelEnds { socket, inbox, slot })
     } else {
         let clock = Rc::clone(&conn.worker.clock);
-        Answered::Body(Answer::new(call, framing, keep_alive, Rc::clone(pool), clock)?)
+        let answer = Answer::new(call, framing, keep_alive, Rc::clone(pool), clock)?;
+        Answered::Body(Ahead::new(answer, exchange.keeping(live)))
     };
     let mut response = Response::new(answered);
     *response.status_mut() = status;

@@ -140,7 +140,7 @@ impl LeftBehind {
                     }
                     account.settle(&mut head.headers, &snapshot.buckets, worker.now());
                     let is_tunnel = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
-                    if !is_tunnel && (is_finished || !is_stream) {
+                    if !is_tunnel && (is_finished || !(is_stream || head.live)) {
                         let clock = Rc::clone(&worker.clock);
                         if let Ok(answer) = Answer::new(call, head.framing, head.keep_alive, pool, clock) {
                             discard(answer, is_finished, &snapshot, worker).await;

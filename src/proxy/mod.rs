@@ -8,7 +8,10 @@
 //! response. The record is made exactly once, when the exchange is dropped.
 
 pub mod admit;
+pub mod ahead;
 mod ask;
+mod backlog;
+mod blocks;
 pub mod body;
 pub mod caller;
 pub mod collect;
@@ -29,6 +32,7 @@ pub mod screen;
 pub mod sending;
 mod slot;
 pub mod snapshot;
+pub mod spilled_upload;
 pub mod telling;
 pub mod tunnel;
 pub mod upload;

@@ -13,6 +13,7 @@ use crate::alarms::Alarm;
 use crate::message::handling::Priority;
 use crate::message::hop_by_hop::CANARY_CHOICE;
 use crate::message::local_reply::LocalReply;
+use crate::upstream::condition::State;
 use crate::upstream::fault::UpstreamFault;
 use crate::upstream::gate::{Admission, Gate, Refusal, Slot, Waiting};
 use crate::upstream::pool::Pool;
@@ -28,7 +29,8 @@ const IPV6_PREFIX: u32 = 64;
 const CANARY_SEED: (u64, u64) = (0x746f_6c6c_6761_7465, 0x6361_6e61_7279);
 const OF: u64 = 10_000;
 
-/// Chooses the version of the app: the same for a caller each time, unless a trusted proxy says which.
+/// Chooses the version of the app: the same for a caller each time, unless a trusted proxy says which. A canary that is not
+/// well has nobody.
 pub(super) fn choose(exchange: &Exchange) -> Rc<Pool> {
     let pools = &exchange.snapshot.pools;
     let Some((canary, weight)) = &pools.canary else { return Rc::clone(&pools.main) };
@@ -38,7 +40,8 @@ pub(super) fn choose(exchange: &Exchange) -> Rc<Pool> {
         Some(b"never") => false,
         _ => hash_of_caller(exchange).is_some_and(|hash| hash % OF < u64::from(*weight)),
     };
-    Rc::clone(if is_canary { canary } else { &pools.main })
+    let is_well = matches!(canary.app.state(), State::Up | State::Unknown);
+    Rc::clone(if is_canary && is_well { canary } else { &pools.main })
 }
 
 /// The same at every start and on every host.

@@ -18,6 +18,7 @@ use crate::telemetry::series::WorkerSeries;
 use crate::upstream::app::{App, Apps};
 use crate::upstream::breaker::Breakers;
 use crate::upstream::pool::Pool;
+use crate::upstream::spill::Spill;
 
 use super::current::Prepared;
 use super::measure::Series;
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub series: Series,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// Where bodies go that are too large for memory, if anywhere.
+    pub spill: Option<Arc<Spill>>,
     /// How large a head may be.
     pub head_limits: HeadLimits,
     /// The shape of local replies.
@@ -126,10 +129,12 @@ impl Snapshot {
         let pools = Pools::new(prepared, before.map(|before| &before.pools));
         let series = Series::new(&model, worker);
         let (keys, buckets) = (prepared.keys.clone(), Arc::clone(&prepared.buckets));
+        let spill = prepared.spill.clone();
         Rc::new(Snapshot {
             pools,
             breakers: prepared.breakers.clone(),
             keys,
+            spill,
             model,
             limits,
             series,

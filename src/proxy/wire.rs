@@ -12,7 +12,7 @@
 //! Invariant: an exchange that waits here for its flush is ended by the flush or by [`Wire::end_unflushed`]; it
 //! holds the connection that holds it, so nothing else would end it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -24,9 +24,11 @@ use crate::alarms::{Alarm, Alarms};
 use crate::message::chunked::{Chunked, Piece};
 use crate::message::head::{Framing, HeadFault, HeadLimits, HeadScan};
 
+use super::ahead::Ahead;
 use super::exchange::Exchange;
 use super::sending::{SendLimits, Sending, Slowness};
 use super::tunnel::TunnelStart;
+use super::worker::Worker;
 
 /// Where the connection stands, as far as exchanges go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub struct Wire {
     pub(super) refusal: Cell<Option<HeadFault>>,
     message_in: Cell<u64>,
     written: Cell<u64>,
+    ahead: RefCell<Option<Ahead>>,
     pub(super) flushing: RefCell<Option<Box<Exchange>>>,
     tunnel: RefCell<Option<TunnelStart>>,
     cut: Cell<bool>,
@@ -102,6 +105,7 @@ impl Wire {
             refusal: Cell::new(None),
             message_in: Cell::new(0),
             written: Cell::new(0),
+            ahead: RefCell::new(None),
             flushing: RefCell::new(None),
             tunnel: RefCell::new(None),
             cut: Cell::new(false),
@@ -119,6 +123,36 @@ impl Wire {
     pub fn open(&self) {
         self.phase.set(Phase::Open);
         self.written_before.set(self.written.get());
+    }
+
+    /// The app's answer begins. The body that hyper has takes it from here, and lets go of it with
+    /// [`Wire::take_answer`].
+    pub fn carry(&self, answer: Ahead) {
+        *self.ahead.borrow_mut() = Some(answer);
+    }
+
+    /// The answer on its way, if there is one.
+    pub fn answer(&self) -> Ref<'_, Option<Ahead>> {
+        self.ahead.borrow()
+    }
+
+    /// The same, to take pieces from.
+    pub fn answer_mut(&self) -> RefMut<'_, Option<Ahead>> {
+        self.ahead.borrow_mut()
+    }
+
+    /// Ends the answer's way.
+    pub fn take_answer(&self) -> Option<Ahead> {
+        self.ahead.take()
+    }
+
+    /// Reads on from the app while the client is the slower one.
+    pub fn read_on(&self, cx: &mut Context<'_>, worker: &Worker) {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut()
+            && (self.blocked.get() || ahead.has_backlog())
+        {
+            ahead.read_on(cx, worker);
+        }
     }
 
     /// Hyper has the whole answer; the exchange ends when it is flushed.

@@ -74,6 +74,11 @@ where
         matches!(self.decoder, Decoder::Over)
     }
 
+    /// Whether nothing more comes: it is over, or it failed. The connection is let go then.
+    pub fn is_ended(&self) -> bool {
+        self.call.is_none()
+    }
+
     /// As [`Body::size_hint`].
     pub fn size_hint(&self) -> SizeHint {
         match self.decoder {
@@ -85,6 +90,14 @@ where
 
     /// As [`Body::poll_frame`]: the next piece of content, or the trailers.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
+        let frame = self.poll_decoded(cx);
+        if let Poll::Ready(Some(Err(_))) = &frame {
+            self.call = None;
+        }
+        frame
+    }
+
+    fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         loop {
             let Some(call) = &mut self.call else { return Poll::Ready(None) };
             call.poll_send(cx)?;
@@ -107,7 +120,6 @@ where
                 Ok(_) => continue,
                 Err(error) => error,
             };
-            self.call = None;
             return Poll::Ready(Some(Err(UpstreamFault::Cut(end))));
         }
     }

@@ -65,8 +65,10 @@ impl Apps {
         let canary = upstream.canary.as_ref().zip(canary).map(|(canary, destination)| {
             let known = before.and_then(|before| Some(&before.canary.as_ref()?.0));
             let known = known.filter(|app| app.destination == destination);
-            let cap = canary.max_in_flight.or(upstream.max_in_flight);
-            (App::of(AppName::Canary, destination, known, upstream, cap), canary.weight_of_10_000)
+            (
+                App::of(AppName::Canary, destination, known, upstream, canary.max_in_flight),
+                canary.weight_of_10_000,
+            )
         });
         Apps { main, canary }
     }

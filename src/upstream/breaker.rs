@@ -140,6 +140,17 @@ pub struct Breaker {
     circuit: Mutex<Circuit>,
 }
 
+/// How a breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stance {
+    /// Requests pass.
+    Closed,
+    /// They are refused.
+    Open,
+    /// One is let through to try, the others are refused.
+    HalfOpen,
+}
+
 impl Breaker {
     /// A closed one.
     pub fn new(route: Arc<str>, rule: BreakerRule) -> Arc<Breaker> {
@@ -152,9 +163,13 @@ impl Breaker {
         Ok(Permit { breaker: Arc::clone(self), pass: Some(pass) })
     }
 
-    /// Whether requests are refused, but for a trial.
-    pub fn is_open(&self) -> bool {
-        !matches!(self.lock().phase, Phase::Closed { .. })
+    /// How it stands.
+    pub fn stance(&self) -> Stance {
+        match self.lock().phase {
+            Phase::Closed { .. } => Stance::Closed,
+            Phase::Open { .. } => Stance::Open,
+            Phase::HalfOpen { .. } => Stance::HalfOpen,
+        }
     }
 
     fn told(&self, pass: Pass, is_error: bool, now: Tick) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::message::local_reply::{BadRequest, LocalReply};
+use crate::message::local_reply::{BadRequest, LocalReply, RetryAfter};
 
 /// Why a request body could not be read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum UploadFault {
     Malformed,
     /// The client went away.
     DownstreamLeft,
+    /// It was spilled, and cannot be read back.
+    Lost,
 }
 
 /// Why an exchange with the app failed.
@@ -35,6 +37,8 @@ pub enum UpstreamFault {
     Timeout,
     /// The whole exchange took longer than its route allows.
     RouteTimeout,
+    /// What was spilled of the answer cannot be read back.
+    Spill(io::Error),
     /// It was the client's body.
     Upload(UploadFault),
 }
@@ -47,6 +51,9 @@ impl UpstreamFault {
             UpstreamFault::Cut(_) | UpstreamFault::Malformed(_) => LocalReply::BadUpstreamResponse,
             UpstreamFault::ConnectTimeout | UpstreamFault::Timeout | UpstreamFault::RouteTimeout => {
                 LocalReply::UpstreamTimeout
+            }
+            UpstreamFault::Spill(_) | UpstreamFault::Upload(UploadFault::Lost) => {
+                LocalReply::Overloaded(RetryAfter { seconds: 1 })
             }
             UpstreamFault::Upload(UploadFault::TooLarge) => LocalReply::PayloadTooLarge,
             UpstreamFault::Upload(UploadFault::TooSlow) => LocalReply::RequestTimeout,
@@ -66,6 +73,8 @@ impl fmt::Display for UpstreamFault {
             UpstreamFault::Malformed(what) => write!(f, "malformed answer: {what}"),
             UpstreamFault::Timeout => f.write_str("no response head in time"),
             UpstreamFault::RouteTimeout => f.write_str("route timeout"),
+            UpstreamFault::Spill(error) => write!(f, "spilled answer lost: {error}"),
+            UpstreamFault::Upload(UploadFault::Lost) => f.write_str("spilled request body lost"),
             UpstreamFault::Upload(UploadFault::TooLarge) => f.write_str("request body too large"),
             UpstreamFault::Upload(UploadFault::TooSlow) => f.write_str("request body too slow"),
             UpstreamFault::Upload(UploadFault::Malformed) => f.write_str("malformed chunked request body"),

@@ -22,4 +22,5 @@ pub mod queue;
 pub mod request_head;
 pub mod response_head;
 pub mod signs;
+pub mod spill;
 pub mod watch;

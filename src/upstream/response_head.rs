@@ -45,6 +45,8 @@ pub struct AnswerHead {
     pub framing: AnswerFraming,
     /// Whether the connection can be used again after the body.
     pub keep_alive: bool,
+    /// Whether each piece is to reach the client as it comes: events, or the app said `X-Accel-Buffering: no`.
+    pub live: bool,
 }
 
 /// What the request was, as far as the answer depends on it.
@@ -117,6 +119,15 @@ impl AnswerScan {
 /// Fields that are added later: the request's id, and five that tell of limits.
 const OWN_FIELDS: usize = 6;
 
+const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
+const CONTENT_TYPE: &str = "content-type";
+
+/// Whether it is `text/event-stream`, whatever its parameters.
+fn is_events(content_type: &[u8]) -> bool {
+    let end = content_type.iter().position(|byte| *byte == b';').unwrap_or(content_type.len());
+    trim_whitespace(&content_type[..end]).eq_ignore_ascii_case(b"text/event-stream")
+}
+
 /// `Ok(None)` is an interim answer.
 fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -140,7 +151,14 @@ fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str>
         _ => return Err("the status is invalid"),
     };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + OWN_FIELDS);
+    let mut live = false;
     for field in parsed.headers.iter() {
+        if field.name.eq_ignore_ascii_case(X_ACCEL_BUFFERING) {
+            live |= trim_whitespace(field.value).eq_ignore_ascii_case(b"no");
+            // Said to us, not to the client.
+            continue;
+        }
+        live |= field.name.eq_ignore_ascii_case(CONTENT_TYPE) && is_events(field.value);
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field name is invalid")?;
         let value =
             HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| "a field is invalid")?;
@@ -160,7 +178,7 @@ fn judge(head: &Bytes, asked: Asked) -> Result<Option<AnswerHead>, &'static str>
         && !options.close
         && (http_11 || options.keep_alive)
         && status != StatusCode::SWITCHING_PROTOCOLS;
-    Ok(Some(AnswerHead { status, headers, framing, keep_alive }))
+    Ok(Some(AnswerHead { status, headers, framing, keep_alive, live }))
 }
 
 fn framing(

@@ -41,8 +41,8 @@ impl Sign {
             UpstreamFault::ConnectTimeout => Some(Sign::ConnectTimeout),
             UpstreamFault::Timeout => Some(Sign::ResponseTimeout),
             UpstreamFault::Died(_) | UpstreamFault::Cut(_) | UpstreamFault::Malformed(_) => Some(Sign::Died),
-            // Routes are as impatient as they like, and clients leave.
-            UpstreamFault::RouteTimeout | UpstreamFault::Upload(_) => None,
+            // Routes are as impatient as they like, clients leave, and the disk is ours.
+            UpstreamFault::RouteTimeout | UpstreamFault::Upload(_) | UpstreamFault::Spill(_) => None,
         }
     }
 }

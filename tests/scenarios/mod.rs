@@ -7,6 +7,7 @@ mod alerts;
 mod alerts_end_to_end;
 mod answers;
 mod bodies;
+mod buffering;
 mod cloudwatch;
 mod drain;
 mod emf;

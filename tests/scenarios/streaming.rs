@@ -76,6 +76,7 @@ fn a_gibibyte_up_needs_little_memory() {
     assert!(tollgate.record_of("/big")["bytes_in"].as_u64().unwrap() > GIBIBYTE);
 }
 
+/// What is taken off the app is bounded by `buffer_response` and what kernels hold; exactly, in `buffering.rs`.
 #[test]
 fn a_client_that_does_not_read_stops_the_app_from_writing() {
     let (stopped, stop) = mpsc::channel();

@@ -3,8 +3,17 @@
 //! Invariant: each part is a bound that the code keeps, whatever clients and the app do; what is not counted here (the
 //! program itself, what the allocator keeps back, lookups of names) does not grow with traffic.
 
+use crate::message::handling::Spill;
+
 use super::shield::InFlightCap;
 use super::{AccessSink, Model};
+
+/// Whether any route has bodies that go to files.
+fn spills(model: &Model) -> bool {
+    let of_route = |spill: Spill| spill != Spill::default();
+    model.upstream.buffers.spill.is_some()
+        && model.routes.routes().iter().any(|route| of_route(route.handling.spill))
+}
 
 /// What hyper may buffer of one connection and direction, in bytes.
 pub const CONNECTION_BUFFER: usize = 128 << 10;
@@ -14,6 +23,8 @@ pub const READ_AHEAD: usize = 16 << 10;
 pub const ANSWER_HEAD: usize = 64 << 10;
 /// What is read of an answer at once.
 pub const ANSWER_READ: usize = 32 << 10;
+/// What is in memory of a body on its way into a file and out of it, one piece each.
+pub const SPILL_PIECES: usize = 2 * (64 << 10);
 /// A request that waits for the app, without its body.
 pub const WAITING: usize = 20 << 10;
 /// Buffers of lines before a sink, and bytes of each.
@@ -49,6 +60,7 @@ pub fn worst_case(model: &Model) -> Vec<Part> {
     });
     let in_app = (in_app + of_canary).min(connections);
     let waiting = bytes(upstream.queue.size).min(connections);
+    let spill_pieces = if spills(model) { bytes(SPILL_PIECES) } else { 0 };
     let sinks = u64::from(model.log.access != AccessSink::Off) + u64::from(model.emf.is_some());
     let part = |bytes, what: &str| Part { bytes, what: what.to_owned() };
     vec![
@@ -62,6 +74,10 @@ pub fn worst_case(model: &Model) -> Vec<Part> {
         ),
         part(waiting * bytes(WAITING), "requests that wait for the app: `queue.size` × 20KiB"),
         part(bytes(upstream.buffers.total), "bodies that are kept for slow clients: `buffer_total`"),
+        part(
+            connections * (bytes(ANSWER_READ) + spill_pieces),
+            "pieces of these bodies on their way: `max_connections` × 32KiB, 128KiB more where something is spilled",
+        ),
         part(bytes(model.store.max_keys) * SLOT * 4 / 3, "what limits remember: `max_keys` × 32B"),
         part(
             sinks * bytes(SINK_BUFFERS.0 * SINK_BUFFERS.1),
@@ -97,8 +113,15 @@ mod tests {
     fn each_part_is_what_its_keys_say() {
         let defaults = parts("");
         let of_connections = 20_000 * (64 + 2 * 128 + 16) * KIB;
-        let expected =
-            [of_connections, 20_000 * (64 + 96) * KIB, 256 * 20 * KIB, 256 * MIB, 32_000_000, 2 * MIB];
+        let expected = [
+            of_connections,
+            20_000 * (64 + 96) * KIB,
+            256 * 20 * KIB,
+            256 * MIB,
+            20_000 * 32 * KIB,
+            32_000_000,
+            2 * MIB,
+        ];
         assert_eq!(defaults, expected);
         let small = parts("[listen]\nmax_connections = 100\nmax_header_bytes = \"1MiB\"\n");
         assert_eq!(small[0], 100 * ((1024 + 2 * 1025 + 16) * KIB));
@@ -119,9 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn files_take_memory_where_something_goes_there() {
+        let without = "upstream.spill_dir = \"/var/tmp\"\n";
+        assert_eq!(parts(without)[4], 20_000 * 32 * KIB);
+        assert_eq!(parts(&format!("{without}upstream.spill = \"requests\"\n"))[4], 20_000 * 160 * KIB);
+    }
+
+    #[test]
     fn sinks_that_are_off_take_nothing() {
-        assert_eq!(parts("log.access = \"off\"\n")[5], 0);
-        assert_eq!(parts("log.access = \"stderr\"\n[emf]\n")[5], 4 * MIB);
+        assert_eq!(parts("log.access = \"off\"\n")[6], 0);
+        assert_eq!(parts("log.access = \"stderr\"\n[emf]\n")[6], 4 * MIB);
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod tests {
         let text = "upstream.address = \"app:80\"";
         let loaded = crate::config::load(text, "f", &|_| None, &crate::config::Overrides::default()).unwrap();
         let printed = crate::config::print(&loaded);
-        let lines: Vec<&str> = printed.lines().rev().take(7).collect();
+        let lines: Vec<&str> = printed.lines().rev().take(8).collect();
         assert!(lines.iter().all(|line| line.starts_with("#   ")), "{printed}");
         assert!(lines[0].ends_with("iB  in all"), "{printed}");
         assert!(printed.contains(" 256.0MiB  bodies"), "{printed}");
