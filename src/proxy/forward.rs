@@ -64,7 +64,7 @@ pub async fn forward(
     let mut pool = slot::choose(exchange);
     let upload = receive(body, passed, &pool, conn, exchange).await?;
     let framing = framing_of(&upload, exchange);
-    let permit = ask_breaker(exchange)?;
+    let permit = ask_breaker(conn, exchange)?;
     let patience = Patience::new(conn);
     let slot = slot::take(&pool.app.gate, &patience, conn, exchange).await?;
     let head = encode_head(&options, framing, upgrade, conn, exchange);
@@ -97,11 +97,11 @@ pub async fn forward(
 }
 
 /// The breaker of the route, if it has one, lets the request through or not.
-fn ask_breaker(exchange: &Exchange) -> Result<Option<Permit>, LocalReply> {
+fn ask_breaker(conn: &Connection, exchange: &Exchange) -> Result<Option<Permit>, LocalReply> {
     let has_one = exchange.handling().is_some_and(|handling| handling.breaker.is_some());
     let Some(name) = exchange.route_name().filter(|_| has_one) else { return Ok(None) };
     let Some(breaker) = exchange.snapshot.breakers.of(name) else { return Ok(None) };
-    breaker.ask(exchange.opened).map(Some).map_err(LocalReply::CircuitOpen)
+    breaker.ask(conn.worker.clock.now()).map(Some).map_err(LocalReply::CircuitOpen)
 }
 
 /// A client that left says nothing of the app.

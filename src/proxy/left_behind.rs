@@ -3,7 +3,8 @@
 //! To a WSGI app it makes no difference whether somebody is still there: it computes its answer, and its worker is taken until
 //! then. So the request's place in the app is kept until the app has ended, and what the answer costs is charged all the same.
 //! Only where ending the connection frees something it is ended at once: the app waits for more of the request, or writes
-//! an answer that has no end in sight. Invariant: everything here is bounded in time.
+//! an answer that has no end in sight. Invariant: everything here is bounded in
+//! time, but for what a route wants finished; there each pause is.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -160,7 +161,9 @@ async fn discard(mut answer: Answer<RequestBody>, to_the_end: bool, snapshot: &S
     let mut left = upstream.buffers.response;
     let pause = Alarm::new(&worker.alarms);
     loop {
-        pause.set_after(upstream.response_timeout);
+        if to_the_end || !pause.is_set() {
+            pause.set_after(upstream.response_timeout);
+        }
         let frame = pause.before(poll_fn(|cx| answer.poll_frame(cx))).await;
         let Some(Some(Ok(frame))) = frame else { return };
         let len = frame.data_ref().map_or(0, bytes::Bytes::len);

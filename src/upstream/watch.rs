@@ -40,8 +40,8 @@ impl Orders {
     /// Of an app; `is_watched` if somebody asks for its readiness.
     pub fn of(name: AppName, upstream: &Upstream, is_watched: bool) -> Orders {
         let health = &upstream.health;
-        let own_cap = match name {
-            AppName::Main => None,
+        let cap = match name {
+            AppName::Main => upstream.max_in_flight,
             AppName::Canary => upstream.canary.as_ref().and_then(|canary| canary.max_in_flight),
         };
         Orders {
@@ -56,7 +56,7 @@ impl Orders {
             path: health.path.clone(),
             expect: health.expect.clone(),
             timeout: health.timeout,
-            cap: own_cap.or(upstream.max_in_flight),
+            cap,
         }
     }
 

@@ -52,6 +52,11 @@ impl Setup {
         self
     }
 
+    /// Nothing is buffered, either way.
+    pub fn streaming(self) -> Setup {
+        self.table("[[routes]]\nname = \"all\"\nmatch = \"/*\"\nstream = true\n")
+    }
+
     /// Further lines of `[listen]`.
     pub fn listen(mut self, lines: &str) -> Setup {
         self.listen.push_str(lines);

@@ -131,7 +131,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn a_body_on_its_way_in_is_taken_to_its_end() {
     let origin = echoing();
-    let mut tollgate = Tollgate::before(origin.address());
+    let mut tollgate = Setup::before(origin.address()).streaming().start();
     let mut client = tollgate.client();
     client.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nhalf");
     // The upstream connection shows that the exchange has begun.

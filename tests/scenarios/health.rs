@@ -147,7 +147,10 @@ fn an_app_that_was_never_up_is_refused_at_once_and_served_when_it_comes() {
         assert_eq!(refused.header("Retry-After").as_deref(), Some("1"));
     }
     let asked: Vec<_> = tollgate.wait_for_records(5);
-    assert!(asked.iter().all(|record| record.get("connect_ms").is_none_or(|time| time.is_null())), "{asked:?}");
+    assert!(
+        asked.iter().all(|record| record.get("connect_ms").is_none_or(|time| time.is_null())),
+        "{asked:?}"
+    );
     assert_eq!(operator.status()["upstream"]["connect_failures"], 0, "no request tried to connect");
     let _app = listen_at(&path);
     eventually("served", || client.get("/").status() == 200);
@@ -189,7 +192,10 @@ fn the_health_path_takes_the_app_out_and_brings_it_back() {
             let is_probe = request.target == "/healthy?deep=1";
             if is_probe {
                 let head = String::from_utf8_lossy(&request.head).into_owned();
-                assert!(head.contains("User-Agent: tollgate-health/") && head.contains("Connection: close"), "{head}");
+                assert!(
+                    head.contains("User-Agent: tollgate-health/") && head.contains("Connection: close"),
+                    "{head}"
+                );
             }
             match is_probe && !own.load(Ordering::Relaxed) {
                 true => peer.send("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n"),

@@ -26,6 +26,7 @@ mod mouths;
 mod operating;
 mod page;
 mod pool;
+mod queue;
 mod rate_limits;
 mod record;
 mod reload;

@@ -314,7 +314,7 @@ fn a_connection_with_an_unfinished_request_carries_no_other() {
         peer.send(ok("early"));
         peer.wait_for_end();
     });
-    let tollgate = Tollgate::before(origin.address());
+    let tollgate = Setup::before(origin.address()).streaming().start();
     let mut client = tollgate.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nfirst");
     assert_eq!(client.response().text(), "early");

@@ -180,7 +180,7 @@ fn a_request_body_reaches_the_app_piece_by_piece() {
         peer.wire().chunk().unwrap();
         peer.send(ok("done"));
     });
-    let tollgate = Tollgate::before(origin.address());
+    let tollgate = Setup::before(origin.address()).streaming().start();
     let mut client = tollgate.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     for number in 0..5 {
@@ -215,7 +215,7 @@ fn an_answer_that_comes_before_the_request_is_whole_reaches_the_client() {
         peer.send("HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
         peer.wait_for_end();
     });
-    let tollgate = Setup::before(origin.address()).listen("max_body = \"1GiB\"").start();
+    let tollgate = Setup::before(origin.address()).listen("max_body = \"1GiB\"").streaming().start();
     let mut client = tollgate.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nfirst bytes");
     let response = client.response();
@@ -235,7 +235,7 @@ fn a_client_that_leaves_ends_the_exchange_with_the_app() {
         peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
         ended.send(peer.wait_for_end()).unwrap();
     });
-    let tollgate = Tollgate::before(origin.address());
+    let tollgate = Setup::before(origin.address()).streaming().start();
     let mut client = tollgate.client();
     client.send(get("/left"));
     client.head();
@@ -259,7 +259,7 @@ fn an_early_answer_is_whole_for_a_client_that_is_still_sending() {
         peer.wait_for_end();
         ended.lock().unwrap().send(()).unwrap();
     });
-    let setup = Setup::before(origin.address());
+    let setup = Setup::before(origin.address()).streaming();
     let socket = setup.file("http.sock");
     let tollgate = setup.address(format!("\"unix:{}\"", socket.display())).start();
     for size in (1..=24).map(|step| step << 15) {

@@ -213,7 +213,8 @@ fn a_pause_of_the_client_is_not_held_against_the_app() {
         assert_eq!(body.bytes, b"half");
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     });
-    let tollgate = Setup::before(origin.address()).upstream("response_timeout = \"200ms\"").start();
+    let tollgate =
+        Setup::before(origin.address()).upstream("response_timeout = \"200ms\"").streaming().start();
     let mut client = tollgate.client();
     client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nha");
     origin.wait_for_requests(1);
