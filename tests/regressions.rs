@@ -124,7 +124,7 @@ fn an_upstream_connection_is_not_reused_with_an_unread_request_body() {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let tollgate = Tollgate::before(origin.address());
+    let tollgate = Setup::before(origin.address()).streaming().start();
     for _ in 0..10 {
         let mut client = tollgate.client();
         client.send("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 36\r\n\r\n");

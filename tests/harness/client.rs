@@ -9,7 +9,7 @@ use super::socket::Socket;
 use super::wire::{Body, Ending, Framing, Headers, Wire, parse_head};
 
 /// Fields any answer may have.
-const STANDARD: [&str; 18] = [
+const STANDARD: [&str; 19] = [
     "age",
     "allow",
     "cache-control",
@@ -22,6 +22,7 @@ const STANDARD: [&str; 18] = [
     "etag",
     "last-modified",
     "location",
+    "retry-after",
     "server",
     "trailer",
     "transfer-encoding",

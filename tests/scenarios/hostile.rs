@@ -117,7 +117,10 @@ fn a_slow_app_is_not_held_against_its_client() {
 #[test]
 fn a_client_that_takes_nothing_is_reset_after_the_send_timeout() {
     let origin = endless();
-    let tollgate = Setup::before(origin.address()).listen("send_timeout = \"300ms\"").start();
+    let tollgate = Setup::before(origin.address())
+        .upstream("buffer_response = \"16KiB\"")
+        .listen("send_timeout = \"300ms\"")
+        .start();
     assert_serves(&tollgate);
     let files = tollgate.process.open_files();
     let mut deaf: Vec<Client> = (0..100).map(|_| tollgate.client()).collect();

@@ -8,7 +8,7 @@ use crate::harness::{Setup, Tollgate};
 fn a_local_reply_is_json_and_carries_the_request_id() {
     let tollgate = Tollgate::before(&refused_address());
     let response = tollgate.client().get("/");
-    response.assert_local(502, "upstream_unavailable");
+    response.assert_local(503, "upstream_unavailable");
     let id = response.header("x-request-id").unwrap();
     assert_eq!(tollgate.record_of("/")["request_id"], id);
 }
@@ -35,8 +35,8 @@ fn a_local_reply_to_head_has_the_fields_and_no_body() {
     let tollgate = Tollgate::before(&refused_address());
     let mut client = tollgate.client();
     let response = client.request("HEAD", "/", "");
-    assert_eq!((response.status(), response.body.bytes.len()), (502, 0));
-    assert_eq!(client.get("/").status(), 502);
+    assert_eq!((response.status(), response.body.bytes.len()), (503, 0));
+    assert_eq!(client.get("/").status(), 503);
 }
 
 #[test]

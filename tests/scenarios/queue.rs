@@ -197,7 +197,9 @@ fn never_more_requests_are_in_the_app_than_may_whatever_clients_do() {
             let mut client = tollgate.client();
             match (number + round) % 5 {
                 // Leaves while it waits, or while the app is at it.
-                0 | 1 => drop(client.send(get("/gone"))),
+                0 | 1 => {
+                    client.send(get("/gone"));
+                }
                 2 => {
                     client.send(get("/gone"));
                     thread::sleep(Duration::from_millis(2));
@@ -205,7 +207,7 @@ fn never_more_requests_are_in_the_app_than_may_whatever_clients_do() {
                 }
                 // Leaves in the middle of its body.
                 3 => {
-                    drop(client.send("POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf"))
+                    client.send("POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf");
                 }
                 _ => assert_eq!(client.get("/stays").status(), 200),
             }
@@ -221,9 +223,10 @@ fn an_aborted_request_has_its_place_until_the_app_has_ended() {
     let app = Held::start();
     let tollgate =
         Setup::before(app.origin.address()).upstream("max_in_flight = 1").admin("").table(route).start();
-    drop(from(&tollgate, "192.0.2.1", "/gone"));
-    tollgate.record_of("/gone");
+    let gone = from(&tollgate, "192.0.2.1", "/gone");
     app.origin.wait_for_requests(1);
+    drop(gone);
+    tollgate.record_of("/gone");
     let mut next = from(&tollgate, "192.0.2.1", "/next");
     wait_until_waiting(&tollgate, 1);
     app.release(2);
@@ -242,10 +245,12 @@ fn what_a_client_left_behind_is_charged_by_its_answer() {
             peer.send("HTTP/1.1 200 OK\r\nX-Cost: 70\r\nContent-Length: 0\r\n\r\n");
         }
     });
-    let limits = "[limits.tokens]\nkey = \"ip\"\nrate = \"100/hour\"\ncost = { response_header = \"X-Cost\" }\n\
+    let limits = "[limiting]\nheaders = []\n[limits.tokens]\nkey = \"ip\"\nrate = \"100/hour\"\ncost = { response_header = \"X-Cost\" }\n\
                   [[routes]]\nname = \"all\"\nmatch = \"/*\"\nlimits = \"tokens\"\n";
     let tollgate = Setup::before(origin.address()).table(limits).start();
-    drop(from(&tollgate, "192.0.2.1", "/left"));
+    let left = from(&tollgate, "192.0.2.1", "/left");
+    origin.wait_for_requests(1);
+    drop(left);
     tollgate.record_of("/left");
     go.send(()).unwrap();
     eventually("the charge", || {

@@ -256,7 +256,7 @@ fn a_local_reply_for_want_of_an_app_tells_the_cause_to_the_record_alone() {
     let response = tollgate.client().get("/");
     assert!(!response.text().contains("refused"));
     let record = tollgate.record_of("/");
-    assert_eq!((&record["status"], &record["outcome"]), (&502.into(), &"upstream_unavailable".into()));
+    assert_eq!((&record["status"], &record["outcome"]), (&503.into(), &"upstream_unavailable".into()));
 }
 
 #[test]
