@@ -26,6 +26,10 @@ use super::measure::read_told;
 use super::snapshot::Snapshot;
 use super::worker::Worker;
 
+/// So many at a time for each worker. Where nothing bounds the requests in the app, clients that come and go must not cost
+/// a descriptor each.
+const MOST: usize = 1_000;
+
 /// A request without a client.
 #[derive(Debug)]
 pub struct LeftBehind {
@@ -53,6 +57,8 @@ enum Work {
 pub struct AllLeftBehind {
     new: RefCell<Vec<LeftBehind>>,
     come: Notify,
+    /// Those that were not ended yet.
+    open: Cell<usize>,
     /// Those that are read to their end, and that a drain waits for.
     finishing: Cell<usize>,
 }
@@ -186,9 +192,10 @@ fn is_stream(exchange: &Exchange) -> bool {
 impl AllLeftBehind {
     fn add(&self, left: LeftBehind, worker: &Worker) {
         // The process ends: connections end with it.
-        if worker.is_aborting() || !left.is_worth_it() {
+        if worker.is_aborting() || !left.is_worth_it() || self.open.get() >= MOST {
             return;
         }
+        self.open.set(self.open.get() + 1);
         self.finishing.set(self.finishing.get() + usize::from(left.is_finished));
         self.new.borrow_mut().push(left);
         self.come.notify_one();
@@ -216,6 +223,7 @@ pub async fn stay(worker: Rc<Worker>) {
                 left.end(&worker).await;
                 let finishing = &worker.left_behind.finishing;
                 finishing.set(finishing.get() - usize::from(is_finished));
+                worker.left_behind.open.set(worker.left_behind.open.get() - 1);
             });
         }
         worker.left_behind.come.notified().await;
