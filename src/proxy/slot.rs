@@ -60,21 +60,14 @@ fn network_of(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX)))
 }
 
-/// How long an exchange may wait for the app, over all its waits.
-#[derive(Debug)]
-pub(super) struct Patience(Alarm);
-
-impl Patience {
-    /// Not begun.
-    pub(super) fn new(conn: &Connection) -> Patience {
-        Patience(Alarm::new(&conn.worker.alarms))
-    }
-}
+/// How long an exchange may wait for the app, over all its waits. Most do not wait, and have no alarm.
+#[derive(Debug, Default)]
+pub(super) struct Patience(Option<Alarm>);
 
 /// A place in the app.
 pub(super) async fn take(
     gate: &std::sync::Arc<Gate>,
-    patience: &Patience,
+    patience: &mut Patience,
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Slot, LocalReply> {
@@ -88,14 +81,17 @@ pub(super) async fn take(
 async fn wait(
     mut waiting: Waiting,
     gate: &Gate,
-    Patience(patience): &Patience,
+    Patience(patience): &mut Patience,
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Slot, LocalReply> {
     let begun = conn.worker.clock.now();
-    if !patience.is_set() {
-        patience.set(begun + exchange.snapshot.model.upstream.queue.timeout);
-    }
+    let timeout = exchange.snapshot.model.upstream.queue.timeout;
+    let patience = &*patience.get_or_insert_with(|| {
+        let alarm = Alarm::new(&conn.worker.alarms);
+        alarm.set(begun + timeout);
+        alarm
+    });
     let admitted = poll_fn(|cx| {
         within_total(exchange, cx, |cx| match Pin::new(&mut waiting).poll(cx) {
             Poll::Ready(admitted) => Poll::Ready(Ok(Some(admitted))),

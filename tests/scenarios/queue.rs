@@ -167,6 +167,27 @@ fn a_client_that_leaves_the_queue_takes_its_place_with_it() {
     tollgate.wait_for_records(202);
 }
 
+#[test]
+fn a_request_that_waits_takes_less_memory_than_check_counts() {
+    const MANY: usize = 2_000;
+    let app = Held::start();
+    let upstream = "max_in_flight = 1\nqueue = { size = 10_000, timeout = \"60s\" }";
+    let tollgate = Setup::before(app.origin.address()).upstream(upstream).admin("").start();
+    let mut clients = vec![from(&tollgate, "192.0.2.1", "/first")];
+    app.origin.wait_for_requests(1);
+    wait_until_waiting(&tollgate, 0);
+    let before = tollgate.peak_memory_kib();
+    clients.extend((0..MANY).map(|number| from(&tollgate, &format!("192.0.2.{}", number % 250), "/waits")));
+    wait_until_waiting(&tollgate, MANY);
+    let each = (tollgate.peak_memory_kib() - before) as f64 / MANY as f64;
+    assert!(each < 40.0, "{each} KiB");
+    drop(clients.split_off(1));
+    wait_until_waiting(&tollgate, 0);
+    app.release(1);
+    assert_eq!(clients[0].response().status(), 200);
+    eventually("a second flood in the same memory", || app_of(&tollgate)["in_flight"] == 0);
+}
+
 /// The most requests that were in the app at a time. A request is in it until its answer is written.
 fn crowded(config: &str, clients: usize, client: fn(&Tollgate, usize)) -> (usize, Tollgate) {
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

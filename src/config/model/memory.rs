@@ -26,7 +26,7 @@ pub const ANSWER_READ: usize = 32 << 10;
 /// What is in memory of a body on its way into a file and out of it, one piece each.
 pub const SPILL_PIECES: usize = 2 * (64 << 10);
 /// A request that waits for the app, without its body.
-pub const WAITING: usize = 20 << 10;
+pub const WAITING: usize = 36 << 10;
 /// Buffers of lines before a sink, and bytes of each.
 pub const SINK_BUFFERS: (usize, usize) = (8, 256 << 10);
 
@@ -72,7 +72,7 @@ pub fn worst_case(model: &Model) -> Vec<Part> {
             in_app * (head + bytes(ANSWER_HEAD + ANSWER_READ)),
             "requests in the app: `max_in_flight`, else `max_connections` × (`max_header_bytes`, 96KiB of an answer)",
         ),
-        part(waiting * bytes(WAITING), "requests that wait for the app: `queue.size` × 20KiB"),
+        part(waiting * bytes(WAITING), "requests that wait for the app: `queue.size` × 36KiB"),
         part(bytes(upstream.buffers.total), "bodies that are kept for slow clients: `buffer_total`"),
         part(
             connections * (bytes(ANSWER_READ) + spill_pieces),
