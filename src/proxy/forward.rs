@@ -66,7 +66,7 @@ pub async fn forward(
     let framing = framing_of(&upload, exchange);
     let permit = ask_breaker(conn, exchange)?;
     let mut patience = Patience::default();
-    let slot = slot::take(&pool.app.gate, &mut patience, conn, exchange).await?;
+    let slot = slot::take(&mut pool, &mut patience, conn, exchange).await?;
     let head = encode_head(&options, framing, upgrade, conn, exchange);
     let deadline = Alarm::new(&conn.worker.alarms);
     let mut request = Unanswered { outgoing: Outgoing::new(head, upload), deadline, slot };
@@ -88,7 +88,7 @@ pub async fn forward(
         drop(slot);
         // Nobody has seen anything of it: it waits for the app that is being restarted, or goes to the one that is there.
         pool = Rc::clone(&exchange.snapshot.pools.main);
-        let slot = slot::take(&pool.app.gate, &mut patience, conn, exchange).await;
+        let slot = slot::take(&mut pool, &mut patience, conn, exchange).await;
         let slot = slot.inspect_err(|_| exchange.because(fault.to_string()))?;
         request = Unanswered { outgoing, deadline, slot };
     };

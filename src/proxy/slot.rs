@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use siphasher::sip::SipHasher13;
@@ -13,6 +14,7 @@ use crate::alarms::Alarm;
 use crate::message::handling::Priority;
 use crate::message::hop_by_hop::CANARY_CHOICE;
 use crate::message::local_reply::LocalReply;
+use crate::upstream::app::AppName;
 use crate::upstream::condition::State;
 use crate::upstream::fault::UpstreamFault;
 use crate::upstream::gate::{Admission, Gate, Refusal, Slot, Waiting};
@@ -64,9 +66,24 @@ fn network_of(address: Ipv6Addr) -> Ipv6Addr {
 #[derive(Debug, Default)]
 pub(super) struct Patience(Option<Alarm>);
 
-/// A place in the app.
+/// A place in the app; in the main one where the canary turns out to be down.
 pub(super) async fn take(
-    gate: &std::sync::Arc<Gate>,
+    pool: &mut Rc<Pool>,
+    patience: &mut Patience,
+    conn: &Connection,
+    exchange: &mut Exchange,
+) -> Result<Slot, LocalReply> {
+    loop {
+        let taken = take_at(&pool.app.gate, patience, conn, exchange).await;
+        if !matches!(taken, Err(LocalReply::UpstreamDown(_))) || pool.app.name == AppName::Main {
+            return taken;
+        }
+        *pool = Rc::clone(&exchange.snapshot.pools.main);
+    }
+}
+
+async fn take_at(
+    gate: &Arc<Gate>,
     patience: &mut Patience,
     conn: &Connection,
     exchange: &mut Exchange,

@@ -116,7 +116,7 @@ mod tests {
         let expected = [
             of_connections,
             20_000 * (64 + 96) * KIB,
-            256 * 20 * KIB,
+            256 * 36 * KIB,
             256 * MIB,
             20_000 * 32 * KIB,
             32_000_000,
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(defaults, expected);
         let small = parts("[listen]\nmax_connections = 100\nmax_header_bytes = \"1MiB\"\n");
         assert_eq!(small[0], 100 * ((1024 + 2 * 1025 + 16) * KIB));
-        assert_eq!(small[2], 100 * 20 * KIB, "nobody waits without a connection");
+        assert_eq!(small[2], 100 * 36 * KIB, "nobody waits without a connection");
     }
 
     #[test]
