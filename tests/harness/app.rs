@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::PATIENCE;
 use super::origin::unix_address;
 use super::process::{Process, command};
@@ -34,7 +36,9 @@ pub enum Binding {
 pub struct Gunicorn {
     process: Process,
     address: String,
-    _scratch: Scratch,
+    class: WorkerClass,
+    arguments: Vec<String>,
+    scratch: Scratch,
 }
 
 impl Gunicorn {
@@ -50,19 +54,32 @@ impl Gunicorn {
             Binding::Tcp => "127.0.0.1:0".to_owned(),
             Binding::Unix => unix_address(&scratch.file("app.sock")),
         };
-        let mut command = command(&executable());
-        command.args(["--bind", &bind, "--chdir"]).arg(root().join("tests/app"));
-        command.args(["--log-level", "info", "--no-control-socket", "demo:app"]);
-        command.args(match class {
-            WorkerClass::Sync => ["--worker-class", "sync", "--workers", "2"],
-            WorkerClass::Gthread => ["--worker-class", "gthread", "--threads", "4"],
-            WorkerClass::Gevent => ["--worker-class", "gevent", "--workers", "1"],
-        });
-        command.args(arguments).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(scratch.path());
-        let process = Process::start("gunicorn", command);
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let process = spawn(class, &bind, &arguments, &scratch);
         let address = wait_for_address(&process);
         wait_for_answer(&process, &address);
-        Gunicorn { process, address, _scratch: scratch }
+        Gunicorn { process, address, class, arguments, scratch }
+    }
+
+    /// Stops it in peace, and starts it again at the same address.
+    pub fn restart(&mut self) {
+        self.process.signal(Signal::TERM);
+        assert!(self.has_ended(), "gunicorn does not end:\n{}", self.process.said());
+        self.process = spawn(self.class, &self.address, &self.arguments, &self.scratch);
+        wait_for_answer(&self.process, &self.address);
+    }
+
+    /// Sends its master a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    fn has_ended(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.ended().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.process.ended().is_some()
     }
 
     /// As `[upstream] address` wants it.
@@ -80,13 +97,23 @@ impl Drop for Gunicorn {
     fn drop(&mut self) {
         // The workers die with their master only if it is asked to end.
         if self.process.ended().is_none() {
-            self.process.signal(rustix::process::Signal::QUIT);
-            let deadline = Instant::now() + PATIENCE;
-            while self.process.ended().is_none() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            self.process.signal(Signal::QUIT);
+            self.has_ended();
         }
     }
+}
+
+fn spawn(class: WorkerClass, bind: &str, arguments: &[String], scratch: &Scratch) -> Process {
+    let mut command = command(&executable());
+    command.args(["--bind", bind, "--chdir"]).arg(root().join("tests/app"));
+    command.args(["--log-level", "info", "--no-control-socket", "demo:app"]);
+    command.args(match class {
+        WorkerClass::Sync => ["--worker-class", "sync", "--workers", "2"],
+        WorkerClass::Gthread => ["--worker-class", "gthread", "--threads", "4"],
+        WorkerClass::Gevent => ["--worker-class", "gevent", "--workers", "1"],
+    });
+    command.args(arguments).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(scratch.path());
+    Process::start("gunicorn", command)
 }
 
 fn root() -> &'static Path {

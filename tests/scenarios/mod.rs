@@ -15,6 +15,7 @@ mod expect;
 mod forwarded;
 mod framing;
 mod gunicorn;
+mod health;
 mod hop_by_hop;
 mod hostile;
 mod in_process;
