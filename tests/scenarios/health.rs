@@ -242,7 +242,8 @@ fn a_breaker_spares_a_route_that_fails_and_a_trial_closes_it() {
     let tollgate = Setup::before(app.address())
         .table(
             "[[routes]]\nname = \"api\"\nmatch = \"/api/*\"\n\
-             breaker = { errors = \"50%\", over = \"60s\", at_least = 4, open_for = \"500ms\" }",
+             breaker = { errors = \"50%\", over = \"60s\", at_least = 4, open_for = \"500ms\" }\n\
+             [[routes]]\nname = \"rest\"\nmatch = \"/*\"",
         )
         .start();
     let mut client = tollgate.client();
