@@ -74,6 +74,17 @@ impl Gunicorn {
         self.process.signal(signal);
     }
 
+    /// Sends its workers a signal, all of them at once.
+    pub fn signal_workers(&self, signal: Signal) {
+        let master = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap();
+        for worker in children.split_whitespace() {
+            let worker = rustix::process::Pid::from_raw(worker.parse().unwrap()).unwrap();
+            // One that has ended since has nothing to be told.
+            let _ = rustix::process::kill_process(worker, signal);
+        }
+    }
+
     fn has_ended(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while self.process.ended().is_none() && Instant::now() < deadline {

@@ -116,7 +116,11 @@ fn an_app_that_reloads_or_recycles_its_workers_loses_no_idempotent_request() {
 
 /// Listens at a path and answers everything; says how many requests it had at a time at most, of those that came early.
 fn listen_at(path: &Path) -> JoinHandle<()> {
-    let listener = UnixListener::bind(path).unwrap();
+    serve(UnixListener::bind(path).unwrap())
+}
+
+/// Answers whoever comes.
+fn serve(listener: UnixListener) -> JoinHandle<()> {
     thread::spawn(move || {
         use std::io::{Read, Write};
         while let Ok((mut socket, _)) = listener.accept() {
@@ -263,4 +267,79 @@ fn a_breaker_spares_a_route_that_fails_and_a_trial_closes_it() {
     for _ in 0..8 {
         assert_eq!(client.get("/api/a").status(), 200);
     }
+}
+
+#[test]
+fn an_app_whose_workers_stand_still_is_a_timeout_then_down_and_served_again_when_they_go_on() {
+    let app = Gunicorn::start(WorkerClass::Sync, Binding::Tcp);
+    let tollgate = Setup::before(app.address())
+        .upstream(
+            "max_in_flight = 2\nresponse_timeout = \"200ms\"\nqueue = { size = 10, timeout = \"300ms\" }",
+        )
+        .table("[upstream.health]\npath = \"/health\"\ninterval = \"200ms\"\ntimeout = \"200ms\"")
+        .start();
+    let mut client = tollgate.client();
+    assert_eq!(client.get("/json").status(), 200);
+    app.signal_workers(Signal::STOP);
+    client.get("/json").assert_local(504, "upstream_timeout");
+    let mut statuses = Vec::new();
+    eventually("the app is down", || {
+        statuses.push(client.get("/json").status());
+        tollgate.events().iter().any(|event| event["message"] == "the app is down, requests are refused")
+    });
+    all_are(&statuses, &[503, 504]);
+    client.get("/json").assert_local(503, "upstream_unavailable");
+    app.signal_workers(Signal::CONT);
+    tollgate.wait_for_event("the app is up again");
+    eventually("served", || client.get("/json").status() == 200);
+}
+
+#[test]
+fn a_worker_that_is_killed_in_its_answer_cuts_it_and_the_next_request_is_served() {
+    let app = Gunicorn::start(WorkerClass::Sync, Binding::Unix);
+    let tollgate = patient(app.address()).start();
+    for _ in 0..3 {
+        let mut client = tollgate.client();
+        client.send("GET /events?count=60 HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.head().status, 200);
+        client.wire().chunk().unwrap();
+        app.signal_workers(Signal::KILL);
+        client.wire().rest();
+    }
+    let cut = tollgate.wait_for_records(3);
+    assert!(cut.iter().all(|record| record["outcome"] == "upstream_reset"), "{cut:?}");
+    let load = Load::start(&tollgate, 4, GET);
+    load.wait_for(20);
+    all_are(&load.end(), &[200]);
+}
+
+#[test]
+fn a_full_backlog_of_a_unix_socket_is_a_timeout_and_serves_again_when_it_is_not() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let place = Setup::before("127.0.0.1:1");
+    let path = place.file("app.sock");
+    let address = SockAddr::unix(&path).unwrap();
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&address).unwrap();
+    listener.listen(1).unwrap();
+    let mut fillers = Vec::new();
+    loop {
+        let filler = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        filler.set_nonblocking(true).unwrap();
+        if filler.connect(&address).is_err() {
+            break;
+        }
+        fillers.push(filler);
+    }
+    let tollgate = Setup::before(&format!("unix:{}", path.display()))
+        .upstream("connect_timeout = \"200ms\"\nmax_in_flight = 2")
+        .start();
+    let mut client = tollgate.client();
+    for _ in 0..2 {
+        client.get("/full").assert_local(504, "upstream_timeout");
+    }
+    drop(fillers);
+    let listener: UnixListener = listener.into();
+    serve(listener);
+    eventually("served", || client.get("/").status() == 200);
 }
