@@ -260,13 +260,15 @@ fn what_a_client_left_behind_is_charged_by_its_answer() {
     let gone = Mutex::new(gone);
     let origin = Origin::start(move |mut peer| {
         while let Some(request) = peer.request() {
+            let mut cost = "";
             if request.target == "/left" {
                 gone.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                cost = "X-Cost: 20000\r\n";
             }
-            peer.send("HTTP/1.1 200 OK\r\nX-Cost: 70\r\nContent-Length: 0\r\n\r\n");
+            peer.send(format!("HTTP/1.1 200 OK\r\n{cost}Content-Length: 0\r\n\r\n"));
         }
     });
-    let limits = "[limiting]\nheaders = []\n[limits.tokens]\nkey = \"ip\"\nrate = \"100/hour\"\ncost = { response_header = \"X-Cost\" }\n\
+    let limits = "[limiting]\nheaders = []\n[limits.tokens]\nkey = \"ip\"\nrate = \"10000/hour\"\ncost = { response_header = \"X-Cost\" }\n\
                   [[routes]]\nname = \"all\"\nmatch = \"/*\"\nlimits = \"tokens\"\n";
     let tollgate = Setup::before(origin.address()).table(limits).start();
     let left = from(&tollgate, "192.0.2.1", "/left");
@@ -278,7 +280,6 @@ fn what_a_client_left_behind_is_charged_by_its_answer() {
         let fields = "X-Forwarded-For: 192.0.2.1\r\n";
         tollgate.client().request("GET", "/next", fields).status() == 429
     });
-    assert!(origin.received().len() <= 3, "70 of 100 were charged before the next");
 }
 
 #[test]
