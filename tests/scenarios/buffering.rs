@@ -399,3 +399,54 @@ fn clients_that_leave_a_thousand_times_leave_nothing_behind() {
         assert_eq!(spilled.filter(|path| path.starts_with(&directory)).count(), 0);
     }
 }
+
+/// An app that tells the size of a body once it has read it, behind a route that spills requests into at most `max`.
+fn spilling_requests(max: &str) -> (Origin, Tollgate) {
+    let origin = Origin::start_unix(|mut peer| {
+        while let Some(request) = peer.request() {
+            let same = request.body.bytes == pattern(request.body.bytes.len());
+            let text = format!("{same} {}", request.body.bytes.len());
+            peer.send(super::ok(&text));
+        }
+    });
+    let setup = Setup::before(origin.address()).listen("max_body = \"64MiB\"");
+    let directory = spill_directory(&setup);
+    let tollgate = setup
+        .upstream(&format!(
+            "max_in_flight = 1\nspill_dir = \"{}\"\nspill_max = \"{max}\"",
+            directory.display()
+        ))
+        .table("[[routes]]\nname = \"all\"\nmatch = \"/*\"\nspill = \"requests\"")
+        .start();
+    (origin, tollgate)
+}
+
+#[test]
+fn a_large_body_waits_in_a_file_and_the_app_gets_it_whole() {
+    let (origin, tollgate) = spilling_requests("64MiB");
+    let body = pattern(8 * MEBIBYTE);
+    let mut client = tollgate.client();
+    client.send(format!("POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+    client.send(&body[..body.len() - 1]);
+    // The only place in the app is free meanwhile.
+    assert_eq!(tollgate.client().get("/quick").text(), "true 0");
+    assert_eq!(origin.received().len(), 1, "nothing of the app was taken for a body that is not whole");
+    client.send(&body[body.len() - 1..]);
+    assert_eq!(client.response().text(), format!("true {}", body.len()));
+}
+
+#[test]
+fn a_body_that_finds_no_room_is_413_and_gives_back_what_it_had() {
+    let (_origin, tollgate) = spilling_requests("1MiB");
+    for _ in 0..20 {
+        let mut client = tollgate.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 4 * MEBIBYTE));
+        let _ = client.try_send(pattern(4 * MEBIBYTE));
+        client.response().assert_local(413, "payload_too_large");
+    }
+    let mut client = tollgate.client();
+    let body = pattern(MEBIBYTE / 2);
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+    client.send(&body);
+    assert_eq!(client.response().text(), format!("true {}", body.len()));
+}
