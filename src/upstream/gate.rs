@@ -180,19 +180,9 @@ impl Gate {
 
     /// Asks for a slot; `caller` tells whose line it would wait in.
     pub fn enter(self: &Arc<Gate>, caller: impl FnOnce() -> u64, priority: Priority) -> Admission {
-        let mut word = self.word.load(Ordering::Acquire);
-        loop {
-            if word & FREE != 0 {
-                return Admission::In(Slot(None));
-            }
-            let limit = u64::from(self.limit.load(Ordering::Relaxed));
-            if word & SLOW != 0 || word & COUNT >= limit {
-                return self.enter_slowly(caller(), priority);
-            }
-            match self.word.compare_exchange_weak(word, word + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Admission::In(Slot(Some(Arc::clone(self)))),
-                Err(now) => word = now,
-            }
+        match self.try_enter() {
+            Some(slot) => Admission::In(slot),
+            None => self.enter_slowly(caller(), priority),
         }
     }
 

@@ -76,13 +76,22 @@ impl Gunicorn {
 
     /// Sends its workers a signal, all of them at once.
     pub fn signal_workers(&self, signal: Signal) {
-        let master = self.process.id();
-        let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap();
-        for worker in children.split_whitespace() {
-            let worker = rustix::process::Pid::from_raw(worker.parse().unwrap()).unwrap();
+        for worker in self.workers() {
             // One that has ended since has nothing to be told.
             let _ = rustix::process::kill_process(worker, signal);
         }
+    }
+
+    /// Ends the worker that was started first, the hard way.
+    pub fn kill_a_worker(&self) {
+        rustix::process::kill_process(self.workers()[0], Signal::KILL).unwrap();
+    }
+
+    fn workers(&self) -> Vec<rustix::process::Pid> {
+        let master = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap();
+        let ids = children.split_whitespace().map(|id| id.parse().unwrap());
+        ids.map(|id| rustix::process::Pid::from_raw(id).unwrap()).collect()
     }
 
     fn has_ended(&mut self) -> bool {

@@ -1,5 +1,6 @@
 //! An app that is restarted, down, ill, or asks for less: what its callers are told, and what operators see.
 
+use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,18 +123,22 @@ fn listen_at(path: &Path) -> JoinHandle<()> {
 /// Answers whoever comes.
 fn serve(listener: UnixListener) -> JoinHandle<()> {
     thread::spawn(move || {
-        use std::io::{Read, Write};
-        while let Ok((mut socket, _)) = listener.accept() {
-            thread::spawn(move || {
-                let mut bytes = [0; 4096];
-                while matches!(socket.read(&mut bytes), Ok(1..)) {
-                    if socket.write_all(ok("here").as_bytes()).is_err() {
-                        break;
-                    }
-                }
-            });
+        while let Ok((socket, _)) = listener.accept() {
+            answer_all(socket);
         }
     })
+}
+
+/// Answers each request of a connection.
+fn answer_all(mut socket: impl Read + Write + Send + 'static) {
+    thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while matches!(socket.read(&mut bytes), Ok(1..)) {
+            if socket.write_all(ok("here").as_bytes()).is_err() {
+                break;
+            }
+        }
+    });
 }
 
 #[test]
@@ -169,6 +174,7 @@ fn an_app_that_stays_away_is_waited_for_as_long_as_the_queue_says() {
     let address = format!("unix:{}", path.display());
     let tollgate = Setup::before(&address)
         .upstream("max_in_flight = 2\nqueue = { size = 10, timeout = \"1s\" }")
+        .admin("")
         .start();
     let mut client = tollgate.client();
     assert_eq!(client.get("/").status(), 200);
@@ -184,7 +190,15 @@ fn an_app_that_stays_away_is_waited_for_as_long_as_the_queue_says() {
         statuses.contains(&503)
     });
     tollgate.wait_for_event("the app is down, requests are refused");
-    client.get("/").assert_local(503, "upstream_unavailable");
+    let operator = tollgate.operator();
+    let tried = || operator.status()["upstream"]["connect_failures"].as_u64().unwrap();
+    let before = tried();
+    for _ in 0..20 {
+        let refused = client.get("/");
+        refused.assert_local(503, "upstream_unavailable");
+        assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
+    }
+    assert_eq!(tried(), before, "a request tried to connect to an app that is known to be down");
 }
 
 #[test]
@@ -280,6 +294,7 @@ fn an_app_whose_workers_stand_still_is_a_timeout_then_down_and_served_again_when
         .start();
     let mut client = tollgate.client();
     assert_eq!(client.get("/json").status(), 200);
+    app.signal(Signal::STOP);
     app.signal_workers(Signal::STOP);
     client.get("/json").assert_local(504, "upstream_timeout");
     let mut statuses = Vec::new();
@@ -290,27 +305,43 @@ fn an_app_whose_workers_stand_still_is_a_timeout_then_down_and_served_again_when
     all_are(&statuses, &[503, 504]);
     client.get("/json").assert_local(503, "upstream_unavailable");
     app.signal_workers(Signal::CONT);
+    app.signal(Signal::CONT);
     tollgate.wait_for_event("the app is up again");
-    eventually("served", || client.get("/json").status() == 200);
+    let mut after = 0;
+    eventually("served", || {
+        after += 1;
+        client.get("/json").status() == 200
+    });
+    assert_eq!(tollgate.final_records().len(), 3 + statuses.len() + after, "one record a request");
+}
+
+/// A client in the middle of an answer that takes a minute.
+fn in_an_answer(tollgate: &Tollgate) -> Client {
+    let mut client = tollgate.client();
+    client.send("GET /events?count=60 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    client.wire().chunk().unwrap();
+    client
 }
 
 #[test]
-fn a_worker_that_is_killed_in_its_answer_cuts_it_and_the_next_request_is_served() {
+fn a_worker_that_is_killed_in_its_answer_cuts_it_and_no_other() {
     let app = Gunicorn::start(WorkerClass::Sync, Binding::Unix);
     let tollgate = patient(app.address()).start();
-    for _ in 0..3 {
-        let mut client = tollgate.client();
-        client.send("GET /events?count=60 HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.head().status, 200);
-        client.wire().chunk().unwrap();
-        app.signal_workers(Signal::KILL);
-        client.wire().rest();
-    }
-    let cut = tollgate.wait_for_records(3);
-    assert!(cut.iter().all(|record| record["outcome"] == "upstream_reset"), "{cut:?}");
+    // One for each worker.
+    let mut both = [in_an_answer(&tollgate), in_an_answer(&tollgate)];
+    app.kill_a_worker();
+    let cut = tollgate.wait_for_records(1);
+    assert_eq!((cut.len(), &cut[0]["outcome"]), (1, &"upstream_reset".into()), "{cut:?}");
+    // The next event comes to one of them: chunk by chunk, where the other is at its end.
+    let goes_on = both.iter_mut().filter_map(|client| client.wire().chunk().ok()).count();
+    assert_eq!(goes_on, 1);
     let load = Load::start(&tollgate, 4, GET);
     load.wait_for(20);
-    all_are(&load.end(), &[200]);
+    let served = load.end();
+    all_are(&served, &[200]);
+    drop(both);
+    assert_eq!(tollgate.final_records().len(), 2 + served.len(), "one record a request");
 }
 
 #[test]
@@ -341,5 +372,42 @@ fn a_full_backlog_of_a_unix_socket_is_a_timeout_and_serves_again_when_it_is_not(
     drop(fillers);
     let listener: UnixListener = listener.into();
     serve(listener);
-    eventually("served", || client.get("/").status() == 200);
+    let mut after = 0;
+    eventually("served", || {
+        after += 1;
+        client.get("/").status() == 200
+    });
+    assert_eq!(tollgate.final_records().len(), 2 + after, "one record a request");
+}
+
+#[test]
+fn a_full_backlog_over_tcp_is_a_timeout_and_serves_again_when_it_is_not() {
+    use std::net::{TcpListener, TcpStream};
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let listener: TcpListener = socket.into();
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    let fillers: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).collect();
+    assert!(!fillers.is_empty());
+    let tollgate = Setup::before(&address.to_string())
+        .upstream("connect_timeout = \"200ms\"\nmax_in_flight = 2")
+        .start();
+    let mut client = tollgate.client();
+    for _ in 0..2 {
+        client.get("/full").assert_local(504, "upstream_timeout");
+    }
+    drop(fillers);
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            answer_all(socket.unwrap());
+        }
+    });
+    let mut after = 0;
+    eventually("served", || {
+        after += 1;
+        client.get("/").status() == 200
+    });
+    assert_eq!(tollgate.final_records().len(), 2 + after, "one record a request");
 }
