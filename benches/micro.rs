@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::BytesMut;
 use divan::Bencher;
@@ -24,7 +24,7 @@ use tollgate::limit::key::{Payer, Seed};
 use tollgate::limit::rules::Limits;
 use tollgate::limit::state::Now;
 use tollgate::message::forwarded::{Forwarded, Scheme};
-use tollgate::message::handling::Handling;
+use tollgate::message::handling::{Handling, Priority};
 use tollgate::message::head::{HeadLimits, HeadScan};
 use tollgate::message::hop_by_hop::ConnectionOptions;
 use tollgate::message::path::normalize;
@@ -32,6 +32,7 @@ use tollgate::message::request_id::RequestId;
 use tollgate::message::routes::{Pattern, Route, RouteTable};
 use tollgate::telemetry::access_line::AccessLine;
 use tollgate::telemetry::record::{Outcome, Record};
+use tollgate::upstream::gate::{Admission, Gate};
 use tollgate::upstream::request_head::{Framing, RequestHead};
 
 fn main() {
@@ -289,4 +290,68 @@ fn record<'a>(id: &'a RequestId, path: &'a [u8], user_agent: &'a HeaderValue) ->
         headers: &[],
         cause: None,
     }
+}
+
+/// A slot that two threads want, handed from one thread to the next in line on another and back: what each hand costs, the
+/// wake of the other thread's runtime and its way back into the line included.
+#[divan::bench]
+fn slot_to_the_next_in_line_on_another_thread(bencher: Bencher) {
+    const HANDS: u32 = 2_000;
+    bencher.counter(divan::counter::ItemsCount::new(HANDS)).bench(|| {
+        let gate = Gate::new(16, true);
+        gate.set_cap(Some(1));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for caller in 0..2 {
+                let (gate, is_over) = (&gate, &is_over);
+                scope.spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                    runtime.block_on(async {
+                        for _ in 0..HANDS / 2 {
+                            let slot = match gate.enter(|| caller, Priority::Normal) {
+                                Admission::In(slot) => slot,
+                                Admission::Waiting(waiting) => waiting.await.expect("a slot"),
+                                Admission::Refused(refusal) => panic!("{refusal:?}"),
+                            };
+                            // Given back only when somebody is there to have it.
+                            while gate.waiting() == 0 && !is_over.load(Ordering::Relaxed) {
+                                std::hint::spin_loop();
+                            }
+                            drop(black_box(slot));
+                        }
+                        is_over.store(true, Ordering::Relaxed);
+                    });
+                });
+            }
+        });
+    });
+}
+
+/// The same within a thread: what the gate itself does for a hand, without the kernel's part in waking a thread.
+#[divan::bench]
+fn slot_to_the_next_in_line(bencher: Bencher) {
+    let gate = Gate::new(16, true);
+    gate.set_cap(Some(1));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let Admission::In(first) = gate.enter(|| 0, Priority::Normal) else { panic!("a free slot") };
+    let mut held = Some(first);
+    let mut caller = 0;
+    bencher.bench_local(|| {
+        caller ^= 1;
+        let Admission::Waiting(mut next) = gate.enter(|| caller, Priority::Normal) else { panic!("a line") };
+        let _ = std::pin::Pin::new(&mut next).poll(&mut cx);
+        held = None;
+        let std::task::Poll::Ready(Ok(slot)) = std::pin::Pin::new(&mut next).poll(&mut cx) else {
+            panic!("a slot");
+        };
+        held = Some(slot);
+    });
+    drop(held);
+}
+
+#[divan::bench]
+fn slot_that_is_free(bencher: Bencher) {
+    let gate = Gate::new(16, true);
+    gate.set_cap(Some(8));
+    bencher.bench_local(|| drop(black_box(gate.enter(|| 0, Priority::Normal))));
 }
