@@ -26,7 +26,7 @@ pub(super) struct Unasked {
     /// Why.
     pub(super) fault: UpstreamFault,
     /// The request, if nothing of it was written, or nothing is lost by writing it again.
-    pub(super) request: Option<Unanswered<RequestBody>>,
+    pub(super) request: Option<Box<Unanswered<RequestBody>>>,
 }
 
 /// Tries of one exchange, over all its connections.
@@ -65,7 +65,7 @@ pub(super) async fn ask(
             }
             None => match connect(pool, conn, exchange).await {
                 Ok(connection) => connection,
-                Err(fault) => return Err(Unasked { fault, request: Some(request) }),
+                Err(fault) => return Err(Unasked { fault, request: Some(Box::new(request)) }),
             },
         };
         tries.made += 1;

@@ -23,9 +23,13 @@ use super::exchange::Exchange;
 use super::spilled_upload::SpilledBody;
 use super::upload::UploadBody;
 
-/// A request's body: what was read of it, and what is still to come.
+/// A request's body: what was read of it, and what is still to come. Behind a pointer, since most requests have none and
+/// are moved all the same.
 #[derive(Debug)]
-pub struct RequestBody {
+pub struct RequestBody(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     ahead: Ahead,
     rest: Rest,
 }
@@ -103,10 +107,10 @@ pub async fn collect(
     if let Some(spill) = snapshot.spill.as_ref().filter(|_| spills) {
         let spilled = spill_rest(rest, spill, conn, exchange).await.map_err(Uncollected::Fault)?;
         let has_trailers = spilled.has_trailers();
-        let body = RequestBody { ahead, rest: Rest::Spilled(Box::new(spilled)) };
+        let body = RequestBody::new(ahead, Rest::Spilled(Box::new(spilled)));
         return Ok(if has_trailers { Upload::Chunked(body) } else { Upload::Length(body) });
     }
-    let body = RequestBody { ahead, rest: Rest::Streamed(rest) };
+    let body = RequestBody::new(ahead, Rest::Streamed(rest));
     Ok(if announced.is_some() { Upload::Length(body) } else { Upload::Chunked(body) })
 }
 
@@ -164,14 +168,18 @@ fn poll_next(
 /// Trailers need a chunked body; without them its length is known now.
 fn whole(ahead: Ahead) -> Upload<RequestBody> {
     let has_trailers = ahead.trailers.as_ref().is_some_and(|trailers| !trailers.is_empty());
-    let body = RequestBody { ahead, rest: Rest::None };
+    let body = RequestBody::new(ahead, Rest::None);
     if has_trailers { Upload::Chunked(body) } else { Upload::Length(body) }
 }
 
 impl RequestBody {
+    fn new(ahead: Ahead, rest: Rest) -> RequestBody {
+        RequestBody(Box::new(Parts { ahead, rest }))
+    }
+
     /// A body of which nothing was read.
     pub fn streamed(rest: UploadBody) -> RequestBody {
-        RequestBody { ahead: Ahead::default(), rest: Rest::Streamed(rest) }
+        RequestBody::new(Ahead::default(), Rest::Streamed(rest))
     }
 }
 
@@ -183,7 +191,7 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let RequestBody { ahead, rest } = self.get_mut();
+        let Parts { ahead, rest } = &mut *self.get_mut().0;
         if let Some(first) = ahead.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
@@ -200,8 +208,8 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.len() as u64;
-        let rest = match &self.rest {
+        let ahead = self.0.ahead.len() as u64;
+        let rest = match &self.0.rest {
             Rest::None => SizeHint::with_exact(0),
             Rest::Streamed(rest) => rest.size_hint(),
             Rest::Spilled(rest) => rest.size_hint(),

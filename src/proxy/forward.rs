@@ -84,7 +84,7 @@ pub async fn forward(
             break Err(fault);
         };
         refused += 1;
-        let Unanswered { outgoing, deadline, slot } = unwritten;
+        let Unanswered { outgoing, deadline, slot } = *unwritten;
         drop(slot);
         // Nobody has seen anything of it: it waits for the app that is being restarted, or goes to the one that is there.
         pool = Rc::clone(&exchange.snapshot.pools.main);
