@@ -1,4 +1,4 @@
-//! A connected byte stream, TCP or Unix, of either side.
+//! A connected byte stream, of either side: TCP, Unix, or TLS over TCP.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -16,21 +17,33 @@ pub enum Socket {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Over TLS, in plaintext on our side.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
-    /// Resolves when there is something to read, or the other side has left.
+    /// Resolves when there is something to read, or the other side has left. Of a TLS stream, only after a read had to
+    /// wait: what is decrypted already is not looked at.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tcp(socket) => socket.poll_read_ready(cx),
             Socket::Unix(socket) => socket.poll_read_ready(cx),
+            Socket::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Socket::Tcp(socket) => Some(socket),
+            Socket::Unix(_) => None,
+            Socket::Tls(stream) => Some(stream.get_ref().0),
         }
     }
 
     /// Lets the close that follows be a reset, so that an answer which only the connection's end
     /// delimits cannot pass for a whole one.
     pub fn reset_on_close(&self) {
-        if let Socket::Tcp(socket) = self {
+        if let Some(socket) = self.tcp() {
             // A socket that refuses the option is closed in the ordinary way.
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
@@ -38,7 +51,7 @@ impl Socket {
 
     /// Lets the kernel take no more than so many bytes of what it cannot send yet.
     pub fn limit_unsent(&self, bytes: u32) {
-        if let Socket::Tcp(socket) = self {
+        if let Some(socket) = self.tcp() {
             // A kernel that does not know the option takes more, and shows a slow reader later.
             let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
         }
@@ -46,7 +59,7 @@ impl Socket {
 
     /// Lets the kernel find out about a peer that vanished without a word.
     pub fn keep_alive(&self, after: Duration) {
-        if let Socket::Tcp(socket) = self {
+        if let Some(socket) = self.tcp() {
             let _ = SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(after));
         }
     }
@@ -57,6 +70,7 @@ macro_rules! either {
         match $self.get_mut() {
             Socket::Tcp($socket) => $call,
             Socket::Unix($socket) => $call,
+            Socket::Tls($socket) => $call,
         }
     };
 }

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,12 +56,43 @@ pub struct Connection {
     pub peer: Option<IpAddr>,
     /// How the peer reached us.
     pub scheme: Scheme,
+    /// Whom the peer's certificate names, if it showed one that was verified.
+    pub certified: Option<Arc<str>>,
     accepted: Tick,
+}
+
+/// How a connection came, known before its first request.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The other end; `None` for a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// With or without TLS.
+    pub scheme: Scheme,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Whom the peer's certificate names, if it showed one that was verified.
+    pub certified: Option<Arc<str>>,
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 or HTTP/1.0.
+    Http1,
+    /// HTTP/2, agreed on by ALPN.
+    Http2,
+}
+
+impl Arrival {
+    /// On a plain socket.
+    pub fn plain(peer: Option<IpAddr>) -> Arrival {
+        Arrival { peer, scheme: Scheme::Http, protocol: Protocol::Http1, certified: None }
+    }
 }
 
 impl Connection {
     /// Of a socket that was just accepted.
-    pub fn new(worker: &Rc<Worker>, peer: Option<IpAddr>) -> Rc<Connection> {
+    pub fn new(worker: &Rc<Worker>, arrival: Arrival) -> Rc<Connection> {
         let snapshot = worker.snapshot();
         worker.series.connections.add(1);
         let send_limits = SendLimits::of(&snapshot.model.listen);
@@ -68,8 +100,9 @@ impl Connection {
         Rc::new(Connection {
             worker: Rc::clone(worker),
             wire: Rc::new(wire),
-            peer,
-            scheme: Scheme::Http,
+            peer: arrival.peer,
+            scheme: arrival.scheme,
+            certified: arrival.certified,
             accepted: worker.clock.now(),
         })
     }

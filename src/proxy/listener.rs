@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::socket::Socket;
 
-use super::connection::{self, Connection};
+use super::connection::{self, Arrival, Connection};
 use super::worker::{Seat, Worker};
 
 /// Pause after an error that would only repeat, such as too many open files.
@@ -126,7 +126,7 @@ fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<IpAddr>, seat: Seat) 
         return;
     };
     socket.limit_unsent(UNSENT);
-    let conn = Connection::new(worker, peer);
+    let conn = Connection::new(worker, Arrival::plain(peer));
     tokio::task::spawn_local(connection::serve(socket, conn, seat));
 }
 
