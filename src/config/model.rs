@@ -87,6 +87,19 @@ pub struct Listen {
     pub max_body: u64,
     /// How long running exchanges may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Whether plain connections may speak HTTP/2 from their first byte.
+    pub h2c: bool,
+    /// How much one connection over HTTP/2 may ask for.
+    pub http2: Http2,
+}
+
+/// `[listen.http2]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams that are open at a time.
+    pub max_streams: u32,
+    /// Bytes that a client may send on a stream before they are taken, 65535 at least.
+    pub window: u32,
 }
 
 impl Listen {

@@ -140,6 +140,10 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     printer.text("max_header_bytes", &size_text(listen.max_header_bytes as u64));
     printer.text("max_body", &size_text(listen.max_body));
     printer.text("drain_timeout", &duration_text(listen.drain_timeout));
+    printer.key("h2c", listen.h2c);
+    printer.table("[listen.http2]", "listen.http2");
+    printer.key("max_streams", listen.http2.max_streams);
+    printer.text("window", &size_text(u64::from(listen.http2.window)));
 }
 
 fn print_identity(printer: &mut Printer<'_>, model: &Model) {

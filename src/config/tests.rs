@@ -53,6 +53,8 @@ max_header_line = "5B"
 max_header_bytes = "6KiB"
 max_body = "7TiB"
 drain_timeout = "8m"
+h2c = true
+http2 = { max_streams = 7, window = "1MiB" }
 [upstream]
 address = "[::1]:8000"
 connect_timeout = "9s"
@@ -278,7 +280,8 @@ fn a_printed_configuration_loads_to_the_same_model() {
 }
 
 /// Tables that are printed under headers of their own within others.
-const NESTED: [&str; 7] = [
+const NESTED: [&str; 8] = [
+    "listen.http2",
     "upstream.health",
     "upstream.canary",
     "metrics.from_response",

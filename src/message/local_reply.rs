@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
+use super::head::HeadFault;
 use super::request_id::RequestId;
 
 /// Why tollgate answered instead of the app.
@@ -94,6 +95,17 @@ pub enum BadRequest {
     LengthAndEncoding,
     /// A chunked body that breaks its grammar.
     Chunk,
+}
+
+impl From<HeadFault> for LocalReply {
+    fn from(fault: HeadFault) -> LocalReply {
+        match fault {
+            HeadFault::Bad(bad) => LocalReply::BadRequest(bad),
+            HeadFault::UriTooLong => LocalReply::UriTooLong,
+            HeadFault::TooLarge => LocalReply::HeadersTooLarge,
+            HeadFault::TooSlow => LocalReply::RequestTimeout,
+        }
+    }
 }
 
 impl BadRequest {

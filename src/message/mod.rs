@@ -5,6 +5,8 @@ pub mod forwarded;
 pub mod handling;
 pub mod head;
 pub mod hop_by_hop;
+pub mod http2;
+pub mod http2_frames;
 pub mod local_reply;
 pub mod pace;
 pub mod path;

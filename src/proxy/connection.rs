@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,12 +23,14 @@ use crate::alarms::Alarm;
 use crate::clock::Tick;
 use crate::message::forwarded::Scheme;
 use crate::message::head::HeadFault;
+use crate::message::http2_frames::PREFACE;
 use crate::socket::Socket;
 
 use super::body::Body;
 use super::downstream_io::DownstreamIo;
 use super::exchange::Exchange;
 use super::handle;
+use super::http2;
 use super::sending::SendLimits;
 use super::tunnel;
 use super::wire::Wire;
@@ -58,6 +60,7 @@ pub struct Connection {
     pub scheme: Scheme,
     /// Whom the peer's certificate names, if it showed one that was verified.
     pub certified: Option<Arc<str>>,
+    protocol: Protocol,
     accepted: Tick,
 }
 
@@ -81,12 +84,15 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, agreed on by ALPN.
     Http2,
+    /// HTTP/2 if the first bytes say so.
+    Either,
 }
 
 impl Arrival {
     /// On a plain socket.
-    pub fn plain(peer: Option<IpAddr>) -> Arrival {
-        Arrival { peer, scheme: Scheme::Http, protocol: Protocol::Http1, certified: None }
+    pub fn plain(peer: Option<IpAddr>, h2c: bool) -> Arrival {
+        let protocol = if h2c { Protocol::Either } else { Protocol::Http1 };
+        Arrival { peer, scheme: Scheme::Http, protocol, certified: None }
     }
 }
 
@@ -103,7 +109,28 @@ impl Connection {
             peer: arrival.peer,
             scheme: arrival.scheme,
             certified: arrival.certified,
+            protocol: arrival.protocol,
             accepted: worker.clock.now(),
+        })
+    }
+
+    fn grace_is_over(&self) -> bool {
+        self.accepted + FIRST_REQUEST_GRACE <= self.worker.clock.recent()
+    }
+
+    /// What a stream of this connection has to itself.
+    pub fn lane(&self) -> Rc<Connection> {
+        let snapshot = self.worker.snapshot();
+        let wire =
+            Wire::new(snapshot.head_limits, SendLimits::of(&snapshot.model.listen), &self.worker.alarms);
+        Rc::new(Connection {
+            worker: Rc::clone(&self.worker),
+            wire: Rc::new(wire),
+            peer: self.peer,
+            scheme: self.scheme,
+            certified: self.certified.clone(),
+            protocol: self.protocol,
+            accepted: self.accepted,
         })
     }
 
@@ -139,6 +166,14 @@ impl Drop for Unheld<'_> {
 pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
     let _unheld = Unheld(&conn.wire);
     let alarm = Alarm::new(&conn.worker.alarms);
+    match speaks_http2(&mut socket, &conn, &alarm).await {
+        Some(false) => {}
+        Some(true) => {
+            Box::pin(http2::serve(socket, &conn, &alarm)).await;
+            return;
+        }
+        None => return,
+    }
     loop {
         let (stop, returned) = Box::pin(serve_http1(socket, &conn, &alarm)).await;
         socket = returned;
@@ -159,6 +194,53 @@ pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
         }
     }
     drop(seat);
+}
+
+/// Whether HTTP/2 is spoken on a connection; `None` if it ended before that was known. What was read to find out waits in
+/// the wire.
+async fn speaks_http2(socket: &mut Socket, conn: &Connection, alarm: &Alarm) -> Option<bool> {
+    match conn.protocol {
+        Protocol::Http1 => return Some(false),
+        Protocol::Http2 => return Some(true),
+        Protocol::Either => {}
+    }
+    let listen = conn.worker.snapshot().model.listen.clone();
+    alarm.set_after(listen.keepalive_timeout);
+    let mut head_has_begun = false;
+    let decided = poll_fn(|cx| {
+        loop {
+            let mut waiting = conn.wire.waiting.borrow_mut();
+            let compared = waiting.len().min(PREFACE.len());
+            if waiting[..compared] != PREFACE[..compared] {
+                return Poll::Ready(Some(false));
+            }
+            if compared == PREFACE.len() {
+                return Poll::Ready(Some(true));
+            }
+            if compared > 0 && !head_has_begun {
+                head_has_begun = true;
+                alarm.set_after(listen.header_timeout);
+            }
+            let is_over = alarm.poll(cx).is_ready();
+            if is_over || (conn.worker.is_draining() && compared == 0 && conn.grace_is_over()) {
+                return Poll::Ready(None);
+            }
+            // Asked first, so that a client that stays silent costs no buffer.
+            match socket.poll_read_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(())) => {}
+            }
+            match pin!(socket.read_buf(&mut *waiting)).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(None),
+            }
+        }
+    })
+    .await;
+    alarm.clear();
+    decided
 }
 
 /// Lets hyper serve until there is a reason to stop.
@@ -253,11 +335,10 @@ impl Driver<'_> {
         self.wait_for(if begun { Waiting::Head } else { Waiting::Request });
         if self.conn.worker.is_draining() && !begun {
             let is_new = self.conn.wire.written() == 0;
-            let grace = self.conn.accepted + FIRST_REQUEST_GRACE;
-            if !is_new || grace <= self.conn.worker.clock.recent() {
+            if !is_new || self.conn.grace_is_over() {
                 return Poll::Ready(Stop::Over);
             }
-            self.alarm.set(grace);
+            self.alarm.set(self.conn.accepted + FIRST_REQUEST_GRACE);
         }
         match (self.alarm.poll(cx), begun) {
             (Poll::Pending, _) => Poll::Pending,
@@ -321,6 +402,7 @@ async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
     conn.wire.end_unflushed();
     if let Some(tunnel) = conn.wire.take_tunnel() {
         let early = conn.wire.take_waiting();
+        socket.keep_alive(tunnel::KEEP_ALIVE_AFTER);
         tunnel::run(tunnel, socket, early, conn).await;
     } else if conn.wire.was_cut() {
         socket.reset_on_close();

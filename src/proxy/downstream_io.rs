@@ -124,9 +124,7 @@ impl DownstreamIo {
 
 impl DownstreamIo {
     fn count(&self, written: &io::Result<usize>) {
-        if self.wire.blocked.get() {
-            self.wire.go_on();
-        }
+        self.wire.go_on();
         self.wire.add_written(*written.as_ref().unwrap_or(&0));
     }
 }

@@ -126,7 +126,8 @@ fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<IpAddr>, seat: Seat) 
         return;
     };
     socket.limit_unsent(UNSENT);
-    let conn = Connection::new(worker, Arrival::plain(peer));
+    let h2c = worker.snapshot().model.listen.h2c;
+    let conn = Connection::new(worker, Arrival::plain(peer, h2c));
     tokio::task::spawn_local(connection::serve(socket, conn, seat));
 }
 

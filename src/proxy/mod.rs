@@ -22,7 +22,9 @@ pub mod ended;
 pub mod exchange;
 pub mod forward;
 pub mod health;
+mod http2;
 pub mod identify;
+pub mod inbound;
 pub mod interventions;
 pub mod left_behind;
 pub mod listener;
@@ -53,6 +55,7 @@ use self::exchange::Exchange;
 use self::forward::forward;
 use self::health::health;
 use self::identify::identify;
+use self::inbound::Inbound;
 use self::screen::screen;
 
 /// One exchange, from the head we understood to the last byte we sent.
@@ -65,7 +68,7 @@ pub fn handle(
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::open(parts, &conn);
     async move {
-        match serve(body, &conn, &mut exchange).await {
+        match serve(Inbound::Http1(body), &conn, &mut exchange).await {
             Ok(response) => exchange.attach(response),
             Err(reply) => exchange.answer(reply),
         }
@@ -73,7 +76,7 @@ pub fn handle(
 }
 
 async fn serve(
-    body: Incoming,
+    body: Inbound,
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<forward::Answered>, LocalReply> {

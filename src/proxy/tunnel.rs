@@ -24,7 +24,7 @@ const READ: usize = 16 * 1024;
 /// After a first Close, or the end of one side, the other has this long.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// A peer that vanished without a word is found out after this long.
-const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+pub(super) const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
 
 /// The app's end of a tunnel.
 #[derive(Debug)]
@@ -59,9 +59,13 @@ struct Passed {
 }
 
 /// Passes bytes until both sides are done.
-pub async fn run(tunnel: TunnelStart, mut downstream: Socket, early: BytesMut, conn: &Rc<Connection>) {
+pub async fn run<D: AsyncRead + AsyncWrite + Unpin>(
+    tunnel: TunnelStart,
+    mut downstream: D,
+    early: BytesMut,
+    conn: &Rc<Connection>,
+) {
     let TunnelStart { ends: TunnelEnds { socket: mut upstream, inbox, slot }, mut exchange } = tunnel;
-    downstream.keep_alive(KEEP_ALIVE_AFTER);
     upstream.keep_alive(KEEP_ALIVE_AFTER);
     let (from_client, to_client) = (Passed::default(), Passed::default());
     let mask = conn.worker.new_mask();

@@ -179,7 +179,7 @@ impl Wire {
     }
 
     /// For a write that would block: an error once the exchange has had its time, or the client is too slow.
-    pub(super) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         self.blocked.set(true);
         let is_over = self.total.borrow().as_ref().is_some_and(|total| total.poll(cx).is_ready());
         let slowness = match is_over {
@@ -201,8 +201,10 @@ impl Wire {
     }
 
     /// Writing goes on after it had to wait.
-    pub(super) fn go_on(&self) {
-        self.blocked.set(false);
+    pub fn go_on(&self) {
+        if !self.blocked.replace(false) {
+            return;
+        }
         if let Some(sending) = &mut *self.sending.borrow_mut() {
             sending.go_on();
         }
@@ -292,6 +294,11 @@ impl Wire {
     /// Bytes of the current message that hyper has been given.
     pub fn message_in(&self) -> u64 {
         self.message_in.get()
+    }
+
+    /// Counts bytes of a message that did not come through hyper.
+    pub fn add_message_in(&self, bytes: usize) {
+        self.message_in.set(self.message_in.get() + bytes as u64);
     }
 
     /// Bytes written since the connection began.

@@ -135,6 +135,8 @@ fn of_traffic(page: &mut Page, totals: &Totals) {
     page.counter("tollgate_connections_total", "Connections of clients.", traffic.connections);
     let help = "Connections refused because their address had too many.";
     page.counter("tollgate_connections_refused_total", help, traffic.refused_connections);
+    let help = "HTTP/2 connections ended because the client sent a flood of frames.";
+    page.counter("tollgate_http2_floods_total", help, traffic.floods);
     page.gauge("tollgate_connections_open", "Connections of clients now.", traffic.connections_open);
     page.gauge("tollgate_connections_max", "The most there may be.", traffic.max_connections);
     page.counter("tollgate_tunnels_total", "WebSockets.", traffic.tunnels);

@@ -330,6 +330,8 @@ pub struct WorkerSeries {
     pub connections: Counter,
     /// Connections that were refused: their address had too many.
     pub refused_connections: Counter,
+    /// HTTP/2 connections that were ended for a flood of frames.
+    pub floods: Counter,
     /// Exchanges that have begun and not ended.
     pub in_flight: Counter,
     /// WebSockets since the start.
@@ -364,6 +366,7 @@ impl WorkerSeries {
             limits: Named::new(MOST_LIMITS),
             connections: Counter::default(),
             refused_connections: Counter::default(),
+            floods: Counter::default(),
             in_flight: Counter::default(),
             tunnels: Counter::default(),
             tunnels_open: Counter::default(),

@@ -108,6 +108,8 @@ pub struct Traffic {
     pub connections: u64,
     /// Refused since the start: their address had too many.
     pub refused_connections: u64,
+    /// HTTP/2 connections ended for a flood of frames.
+    pub floods: u64,
     /// Open now.
     pub connections_open: u64,
     /// The most that may be open.

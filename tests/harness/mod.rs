@@ -10,6 +10,7 @@ pub mod app;
 pub mod aws;
 pub mod browser;
 pub mod client;
+pub mod http2;
 pub mod journal;
 pub mod log;
 pub mod origin;

@@ -18,6 +18,8 @@ mod gunicorn;
 mod health;
 mod hop_by_hop;
 mod hostile;
+mod http2;
+mod http2_hostile;
 mod in_process;
 mod keepalive;
 mod leaving;
