@@ -33,6 +33,8 @@ pub struct StreamBody {
     /// What is left of the length that the head announced, if it did.
     announced: Option<u64>,
     data_is_over: bool,
+    /// The client waits to be asked for it (RFC 9110 section 10.1.1).
+    must_ask: bool,
     /// Where bytes are counted.
     wire: Rc<Wire>,
 }
@@ -78,15 +80,19 @@ fn fault_of(error: &hyper::Error) -> UploadFault {
 }
 
 impl StreamBody {
-    /// Of a stream whose head announced a length, or none.
-    pub fn new(receive: RecvStream, announced: Option<u64>, wire: &Rc<Wire>) -> StreamBody {
-        StreamBody { receive, announced, data_is_over: false, wire: Rc::clone(wire) }
+    /// Of a stream whose head announced a length, or none, and whose client may wait to be asked for it.
+    pub fn new(receive: RecvStream, announced: Option<u64>, must_ask: bool, wire: &Rc<Wire>) -> StreamBody {
+        StreamBody { receive, announced, data_is_over: false, must_ask, wire: Rc::clone(wire) }
     }
 
     /// A stream that broke its framing was reset by then, so all faults are alike: nobody waits for an answer.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         if !self.data_is_over {
-            match ready!(self.receive.poll_data(cx)) {
+            let data = self.receive.poll_data(cx);
+            if data.is_pending() && std::mem::take(&mut self.must_ask) {
+                self.wire.ask_for_body();
+            }
+            match ready!(data) {
                 Some(Ok(data)) => {
                     self.wire.add_message_in(data.len());
                     if let Some(left) = &mut self.announced {

@@ -84,6 +84,8 @@ pub struct Wire {
     /// How the client takes the open exchange's answer; there once a write had to wait.
     sending: RefCell<Option<Sending>>,
     overdue: Cell<Option<Slowness>>,
+    /// Over HTTP/2: the client waits for `100 Continue`, and its body is wanted now.
+    body_is_wanted: Cell<bool>,
 }
 
 impl Wire {
@@ -116,6 +118,7 @@ impl Wire {
             blocked: Cell::new(false),
             sending: RefCell::new(None),
             overdue: Cell::new(None),
+            body_is_wanted: Cell::new(false),
         }
     }
 
@@ -213,6 +216,16 @@ impl Wire {
     /// Why an exchange was ended with the client holding it up, if one was.
     pub fn overdue(&self) -> Option<Slowness> {
         self.overdue.get()
+    }
+
+    /// The client is to be told to send its body.
+    pub fn ask_for_body(&self) {
+        self.body_is_wanted.set(true);
+    }
+
+    /// Whether the client is to be told so now; once.
+    pub fn take_asked_for_body(&self) -> bool {
+        self.body_is_wanted.take()
     }
 
     /// The app agreed to a WebSocket: when hyper is done, the tunnel begins.

@@ -1,7 +1,6 @@
 //! HTTP/2 from the client's side: whole requests by a library, and single frames by hand for what no library would send.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -20,8 +19,6 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Vec<u8>,
-    /// What came behind the body.
-    pub trailers: Option<HeaderMap>,
 }
 
 impl Answer {
@@ -143,9 +140,8 @@ async fn answer_of(
         incoming.flow_control().release_capacity(data.len())?;
         body.extend_from_slice(&data);
     }
-    let trailers = incoming.trailers().await?;
     uploading.abort();
-    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, trailers })
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
 }
 
 /// What a client sends first.
@@ -271,13 +267,5 @@ impl Frames {
         let frames: Vec<Frame> = std::iter::from_fn(|| self.next()).collect();
         let last = frames.into_iter().rev().find(|frame| frame.kind == GOAWAY)?;
         Some(u32::from_be_bytes(last.payload[4..8].try_into().unwrap()))
-    }
-
-    /// Whether nothing comes for a while.
-    pub fn is_silent_for(&mut self, time: Duration) -> bool {
-        self.socket.set_timeout(Some(time));
-        let silent = self.next().is_none();
-        self.socket.set_timeout(Some(PATIENCE));
-        silent
     }
 }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request};
 
 use super::{echoing, ok};
-use crate::harness::http2::{Answer, Http2, request};
+use crate::harness::http2::{
+    Answer, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Http2, fields, frame, request,
+};
 use crate::harness::websocket::{self, AGREED, CLOSE, TEXT};
 use crate::harness::{Framing, Origin, Setup, Tollgate};
 
@@ -322,6 +324,28 @@ fn a_websocket_that_the_app_does_not_want_is_answered() {
     // A 200 would tell the client that its tunnel is there.
     assert_eq!(handshake(&http2, "/page").0.status(), 502);
     assert_eq!(tollgate.record_of("/page")["outcome"], "bad_upstream_response");
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let origin = mirror();
+    let tollgate = h2c(&origin).start();
+    let mut frames = Frames::connect(tollgate.address());
+    let block = fields(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/asked"),
+        (":authority", "a"),
+        ("expect", "100-continue"),
+    ]);
+    frames.send(&frame(HEADERS, END_HEADERS, 1, &block));
+    // Compressed, but so short that it can only be the status: 100, without an end of the stream.
+    let asked = frames.next_of(HEADERS).unwrap();
+    assert_eq!(asked.flags & END_STREAM, 0);
+    assert!(asked.payload.len() <= 6, "{asked:?}");
+    assert!(origin.received().is_empty());
+    frames.send(&frame(DATA, END_STREAM, 1, b"hello"));
+    assert_eq!(frames.next_of(DATA).unwrap().payload, b"hello");
 }
 
 #[test]

@@ -63,7 +63,8 @@ impl Stream {
         } else {
             let length = self.exchange.request.headers.get(header::CONTENT_LENGTH);
             let announced = length.and_then(|length| parse_length(length.as_bytes()));
-            (Inbound::Http2(StreamBody::new(receive, announced, &wire)), None)
+            let must_ask = self.exchange.request.headers.contains_key(header::EXPECT);
+            (Inbound::Http2(StreamBody::new(receive, announced, must_ask, &wire)), None)
         };
         let served = match head {
             Ok(bytes) => {
@@ -104,7 +105,13 @@ impl Stream {
         let mut serving = pin!(crate::proxy::serve(body, lane, exchange));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(served) => Poll::Ready(Some(served)),
-            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            Poll::Pending => {
+                if lane.wire.take_asked_for_body() {
+                    // A stream that is no more is noticed below.
+                    let _ = respond.send_informational(go_on());
+                }
+                respond.poll_reset(cx).map(|_| None)
+            }
         })
         .await
     }
@@ -175,6 +182,12 @@ impl Stream {
             }
         }
     }
+}
+
+fn go_on() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    response
 }
 
 /// Bytes of the fields, uncompressed.
