@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 5
 PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
 	h2load:nghttp2-client promtool:prometheus chromium:chromium chromedriver:chromium-driver
 
-.PHONY: help build demo test lint unit fuzz-smoke shield programs clean
+.PHONY: help build demo test lint unit fuzz-smoke shield soak programs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fuzz-smoke: programs ## every fuzz target for a few seconds (FUZZ_SECONDS)
 
 shield: build bench-tools $(VENV)/installed ## slow clients against Gunicorn alone, nginx and tollgate (SHIELD_ARGS)
 	tests/shield/run target/release/tollgate $(SHIELD_ARGS)
+
+soak: programs build $(VENV)/installed ## five minutes of traffic, reloads, restarts and app kills (SOAK_ARGS)
+	tests/soak/run target/release/tollgate $(SOAK_ARGS)
 
 # Debian starts Prometheus as a service when it installs it; what this installed, it stops.
 programs:

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::alarms::Alarm;
+use crate::clock::Clock;
 use crate::message::http2_frames::{Flood, Frames};
 use crate::proxy::wire::Wire;
 use crate::socket::Socket;
@@ -42,8 +42,7 @@ pub(super) struct FrameIo {
     early: BytesMut,
     wire: Rc<Wire>,
     watched: Rc<Watched>,
-    /// For the time at which something came.
-    clock: Alarm,
+    clock: Rc<Clock>,
 }
 
 impl FrameIo {
@@ -52,9 +51,9 @@ impl FrameIo {
         early: BytesMut,
         wire: &Rc<Wire>,
         watched: &Rc<Watched>,
-        clock: Alarm,
+        clock: &Rc<Clock>,
     ) -> FrameIo {
-        FrameIo { socket, early, wire: Rc::clone(wire), watched: Rc::clone(watched), clock }
+        FrameIo { socket, early, wire: Rc::clone(wire), watched: Rc::clone(watched), clock: Rc::clone(clock) }
     }
 
     fn count(&self, written: &io::Result<usize>) {

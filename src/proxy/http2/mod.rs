@@ -37,8 +37,7 @@ pub(super) async fn serve(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) 
     let worker = &conn.worker;
     let snapshot = worker.snapshot();
     let watched = Watched::new(Frames::new(worker.clock.recent()));
-    let clock = Alarm::new(&worker.alarms);
-    let io = FrameIo::new(socket, conn.wire.take_waiting(), &conn.wire, &watched, clock);
+    let io = FrameIo::new(socket, conn.wire.take_waiting(), &conn.wire, &watched, &worker.clock);
     alarm.set_after(snapshot.model.listen.header_timeout);
     let Some(Ok(http2)) = alarm.before(snapshot.http2.handshake::<_, Bytes>(io)).await else { return };
     drop(snapshot);
