@@ -8,6 +8,7 @@ pub mod emf;
 pub mod memory;
 pub mod metrics;
 pub mod shield;
+pub mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -87,6 +88,10 @@ pub struct Listen {
     pub max_body: u64,
     /// How long running exchanges may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Whether every connection begins by telling whose it is, and only trusted proxies may connect.
+    pub proxy_protocol: bool,
+    /// What is served over TLS, if anything.
+    pub tls: Option<tls::ListenTls>,
 }
 
 impl Listen {
@@ -94,6 +99,11 @@ impl Listen {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Those of TLS among them.
+    pub fn all_addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.addresses.iter().chain(self.tls.iter().flat_map(|tls| &tls.addresses))
     }
 }
 
@@ -130,6 +140,8 @@ pub struct Upstream {
     pub health: shield::HealthCheck,
     /// A second version of it.
     pub canary: Option<shield::Canary>,
+    /// How it is spoken with where its address says `https://`.
+    pub tls: tls::UpstreamTls,
 }
 
 /// Where the app listens.
@@ -141,6 +153,8 @@ pub enum UpstreamAddress {
         host: String,
         /// Never 0.
         port: u16,
+        /// Over TLS.
+        tls: bool,
     },
     /// A Unix socket's path.
     Unix(PathBuf),
@@ -261,8 +275,13 @@ impl std::fmt::Display for ListenAddress {
 impl std::fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            UpstreamAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            UpstreamAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            UpstreamAddress::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https://" } else { "" };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}[{host}]:{port}"),
+                    false => write!(f, "{scheme}{host}:{port}"),
+                }
+            }
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -8,6 +8,7 @@ pub mod hop_by_hop;
 pub mod local_reply;
 pub mod pace;
 pub mod path;
+pub mod proxy_header;
 pub mod request_id;
 pub mod routes;
 pub mod server_timing;

@@ -123,11 +123,20 @@ impl DownstreamIo {
 }
 
 impl DownstreamIo {
-    fn count(&self, written: &io::Result<usize>) {
-        if self.wire.blocked.get() {
+    /// Counts what was written, and what the kernel took of it. Over TLS the one may be long before the other.
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(written)) = written {
+            self.wire.add_written(*written);
+        }
+        let before = self.wire.taken();
+        let (taken, goes_on) = match self.socket.carried() {
+            None => (self.wire.written(), written.is_ready()),
+            Some(carried) => (carried, carried > before),
+        };
+        self.wire.set_taken(taken);
+        if goes_on && self.wire.blocked.get() {
             self.wire.go_on();
         }
-        self.wire.add_written(*written.as_ref().unwrap_or(&0));
     }
 }
 
@@ -137,11 +146,9 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
         this.count(&written);
-        Poll::Ready(written)
+        if written.is_pending() { this.wire.poll_overdue(cx) } else { written }
     }
 
     fn poll_write_vectored(
@@ -153,11 +160,9 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
         this.count(&written);
-        Poll::Ready(written)
+        if written.is_pending() { this.wire.poll_overdue(cx) } else { written }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -166,7 +171,14 @@ impl AsyncWrite for DownstreamIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        if this.socket.is_tls() {
+            this.count(&Poll::Pending);
+        }
+        if flushed.is_pending() {
+            ready!(this.wire.poll_overdue::<()>(cx))?;
+        }
+        ready!(flushed)?;
         if this.wire.phase.get() == Phase::Flushing {
             this.wire.phase.set(Phase::Flushed);
             if let Some(mut exchange) = this.wire.flushing.borrow_mut().take() {

@@ -209,6 +209,7 @@ impl Exchange {
             HeadFault::UriTooLong => LocalReply::UriTooLong,
             HeadFault::TooLarge => LocalReply::HeadersTooLarge,
             HeadFault::TooSlow => LocalReply::RequestTimeout,
+            HeadFault::NoTls => LocalReply::TlsRequired,
         };
         self.status = reply.row().status.as_u16();
         self.outcome = Some(Outcome::Local(reply));
