@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["message", "clock", "config"]),
     ("tls", LOW),
     ("store", LOW),
-    ("upstream", LOW),
+    ("upstream", &["tls", "config", "limit", "message", "telemetry", "clock", "alarms", "socket"]),
     (
         "proxy",
         &[

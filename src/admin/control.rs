@@ -19,6 +19,7 @@ use crate::proxy::worker::Shared;
 use crate::telemetry::apps::{AppState, AppTotals, BreakerState, QueueTotals};
 use crate::telemetry::sink::Dropped;
 use crate::telemetry::totals::{ProcessTotals, Totals};
+use crate::tls::Expiry;
 use crate::upstream::app::{App, AppName};
 use crate::upstream::breaker::{Breaker, Stance};
 use crate::upstream::condition::State;
@@ -175,6 +176,10 @@ impl Control {
         totals.traffic.connections_open = self.shared.seats.taken() as u64;
         totals.traffic.max_connections = self.shared.seats.max() as u64;
         self.read_apps(&mut totals);
+        if let Some(tls) = &self.prepared().tls {
+            let end = |expiry: &Expiry| (Arc::clone(&expiry.certificate), expiry.not_after_unix);
+            totals.certificates = tls.expiries.iter().map(end).collect();
+        }
         totals.process = self.process(totals.process.invalid_emf_lines);
         totals
     }

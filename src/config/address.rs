@@ -35,8 +35,12 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
     if let Some(rest) = text.strip_prefix("http://") {
         return wrong(fault, format!("write it without `http://`: `{}`", rest.trim_end_matches('/')));
     }
-    if text.starts_with("https://") {
-        return wrong(fault, "tollgate does not terminate TLS; listen on `127.0.0.1:8080` behind what does");
+    if let Some(rest) = text.strip_prefix("https://") {
+        let rest = rest.trim_end_matches('/');
+        return wrong(
+            fault,
+            format!("TLS has addresses of its own: `address = \"{rest}\"` below `[listen.tls]`"),
+        );
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && let Ok(ip @ IpAddr::V6(_)) = host.parse::<IpAddr>()
@@ -77,18 +81,15 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
     )
 }
 
-/// Reads `127.0.0.1:8000`, `app:8000`, `http://app:8000`, `unix:/run/gunicorn.sock`.
+/// Reads `127.0.0.1:8000`, `app:8000`, `http://app:8000`, `https://app:8443`, `unix:/run/gunicorn.sock`.
 pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError> {
     if let Some(path) = text.strip_prefix("unix:") {
         return parse_socket_path(path).map(UpstreamAddress::Unix);
     }
-    if text.starts_with("https://") {
-        return wrong(
-            "needs TLS, which tollgate does not speak to the app",
-            "write `http://host:port` or `unix:/run/gunicorn.sock`",
-        );
-    }
-    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let (tls, bare) = match text.strip_prefix("https://") {
+        Some(bare) => (true, bare),
+        None => (false, text.strip_prefix("http://").unwrap_or(text)),
+    };
     if let Some((_, rest)) = bare.split_once("://") {
         let help = format!("tollgate speaks HTTP to the app; write `{rest}`");
         return wrong("has an unknown scheme", help);
@@ -101,7 +102,7 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
         return wrong("has a path", format!("requests keep their own path; write `{}`", &bare[..slash]));
     }
     let (host, port) = parse_host_port(bare, 8000)?;
-    Ok(UpstreamAddress::Tcp { host, port })
+    Ok(UpstreamAddress::Tcp { host, port, tls })
 }
 
 /// Reads `app:8000`, `127.0.0.1:25888`, `[::1]:8000`; `usual` is the port of examples.

@@ -14,6 +14,7 @@ use super::origin::Origin;
 use super::reader::{Reader, Text};
 use super::report::{Place, Severity, shown};
 use super::table::Table;
+use super::tls;
 use super::units::size_text;
 
 /// What a head may be at most, whatever is configured.
@@ -43,15 +44,20 @@ pub(crate) fn defaults() -> Listen {
         drain_timeout: Duration::from_secs(30),
         h2c: false,
         http2: Http2 { max_streams: 100, window: 64 << 10 },
+        proxy_protocol: false,
+        tls: None,
     }
 }
 
 /// Reads the table; addresses of the command line go before those of the file.
 pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
     let default = defaults();
-    let addresses = addresses(&mut table, options);
+    let addresses = addresses(&mut table, options).unwrap_or(default.addresses);
+    let example =
+        "{ address = \"0.0.0.0:8443\", certificate = \"/a/chain.pem\", private_key = \"/a/key.pem\" }";
+    let tls = tls::read_listen(table.table("tls", "listen.tls", example), &addresses);
     let listen = Listen {
-        addresses: addresses.unwrap_or(default.addresses),
+        addresses,
         trusted_proxies: networks(&mut table).unwrap_or(default.trusted_proxies),
         max_connections: size(table.count("max_connections", default.max_connections as u64, 1..=1_000_000)),
         header_timeout: table.duration("header_timeout", default.header_timeout),
@@ -69,6 +75,8 @@ pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
         drain_timeout: table.duration("drain_timeout", default.drain_timeout),
         h2c: table.switch("h2c", default.h2c),
         http2: http2(&mut table, default.http2),
+        proxy_protocol: table.switch("proxy_protocol", default.proxy_protocol),
+        tls,
     };
     check_order(table.reader, &listen);
     advise(table.reader, &listen);

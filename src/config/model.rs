@@ -8,6 +8,7 @@ pub mod emf;
 pub mod memory;
 pub mod metrics;
 pub mod shield;
+pub mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -91,6 +92,10 @@ pub struct Listen {
     pub h2c: bool,
     /// How much one connection over HTTP/2 may ask for.
     pub http2: Http2,
+    /// Whether every connection begins by telling whose it is, and only trusted proxies may connect.
+    pub proxy_protocol: bool,
+    /// What is served over TLS, if anything.
+    pub tls: Option<tls::ListenTls>,
 }
 
 /// `[listen.http2]`.
@@ -107,6 +112,11 @@ impl Listen {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Those of TLS among them.
+    pub fn all_addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.addresses.iter().chain(self.tls.iter().flat_map(|tls| &tls.addresses))
     }
 }
 
@@ -143,6 +153,8 @@ pub struct Upstream {
     pub health: shield::HealthCheck,
     /// A second version of it.
     pub canary: Option<shield::Canary>,
+    /// How it is spoken with where its address says `https://`.
+    pub tls: tls::UpstreamTls,
 }
 
 /// Where the app listens.
@@ -154,6 +166,8 @@ pub enum UpstreamAddress {
         host: String,
         /// Never 0.
         port: u16,
+        /// Over TLS.
+        tls: bool,
     },
     /// A Unix socket's path.
     Unix(PathBuf),
@@ -274,8 +288,13 @@ impl std::fmt::Display for ListenAddress {
 impl std::fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            UpstreamAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            UpstreamAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            UpstreamAddress::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https://" } else { "" };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}[{host}]:{port}"),
+                    false => write!(f, "{scheme}{host}:{port}"),
+                }
+            }
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -14,10 +14,11 @@ mod limits;
 mod memory;
 mod metrics;
 mod operators;
+mod tls;
 mod upstream;
 
 use super::Loaded;
-use super::identity::UNKNOWN_KEYS;
+use super::identity::{CERTIFICATE_NAMES, UNKNOWN_KEYS};
 use super::model::{AccessSink, Model};
 use super::origin::Origins;
 use super::telling::{ERROR_FORMATS, ID_FORMATS, INBOUND, LOG_FORMATS, LOG_LEVELS};
@@ -144,6 +145,8 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     printer.table("[listen.http2]", "listen.http2");
     printer.key("max_streams", listen.http2.max_streams);
     printer.text("window", &size_text(u64::from(listen.http2.window)));
+    printer.key("proxy_protocol", listen.proxy_protocol);
+    tls::print_listen(printer, listen.tls.as_ref());
 }
 
 fn print_identity(printer: &mut Printer<'_>, model: &Model) {
@@ -151,6 +154,7 @@ fn print_identity(printer: &mut Printer<'_>, model: &Model) {
     let names = sources.iter().map(|source| match source {
         Source::ApiKey(_) => quote("api_key"),
         Source::Header(_) => quote("header"),
+        Source::Certificate(_) => quote("certificate"),
     });
     printer.table("[identity]", "identity");
     printer.key("sources", list(names.collect()));
@@ -172,6 +176,9 @@ fn print_identity(printer: &mut Printer<'_>, model: &Model) {
             }
             Source::Header(name) => {
                 printer.text("header.name", name.as_str());
+            }
+            Source::Certificate(name) => {
+                printer.text("certificate.name", name_of(&CERTIFICATE_NAMES, *name));
             }
         }
     }

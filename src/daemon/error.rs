@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::keys_file::KeysFileError;
+use crate::tls::TlsFileError;
+use crate::tls::server::ServerTlsError;
 
 /// Wrong configuration, `EX_CONFIG` of sysexits.h.
 const CONFIGURATION: u8 = 78;
@@ -20,6 +22,10 @@ pub enum StartError {
     Upstream(String, io::Error),
     /// The API keys cannot be used.
     Keys(String, KeysFileError),
+    /// TLS cannot be spoken with clients.
+    Tls(ServerTlsError),
+    /// TLS cannot be spoken with the app.
+    UpstreamTls(TlsFileError),
     /// The record sink cannot be opened.
     Records(String, io::Error),
     /// The sink of EMF lines cannot be opened.
@@ -34,6 +40,8 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, error, help) = match self {
             StartError::Keys(path, error) => return write!(f, "cannot use the keys file `{path}`: {error}"),
+            StartError::Tls(error) => return write!(f, "`[listen.tls]`: {error}"),
+            StartError::UpstreamTls(error) => return write!(f, "`[upstream.tls]`: {error}"),
             StartError::Listen(address, error) => {
                 (format!("cannot listen on `{address}`"), error, listen_help(error))
             }
@@ -105,7 +113,9 @@ pub(super) fn tell(error: &StartError) -> ExitCode {
     // Without standard error there is nobody to tell.
     let _ = writeln!(io::stderr(), "tollgate: {error}");
     match error {
-        StartError::Keys(..) => ExitCode::from(CONFIGURATION),
+        StartError::Keys(..) | StartError::Tls(_) | StartError::UpstreamTls(_) => {
+            ExitCode::from(CONFIGURATION)
+        }
         _ => ExitCode::FAILURE,
     }
 }

@@ -16,6 +16,7 @@ mod signals;
 mod sinks;
 mod snapshots;
 mod spilling;
+mod tls;
 mod worker_thread;
 
 use std::cell::RefCell;
@@ -39,7 +40,7 @@ use crate::telemetry::measurements::Measurements;
 use crate::upstream::app::Apps;
 use crate::upstream::breaker::Breakers;
 use crate::upstream::budget::Budget;
-use crate::upstream::connect::Destination;
+use crate::upstream::connect::{Destination, Unresolved};
 
 use self::background::Background;
 use self::bind::{AllBound, Bound, UnixName};
@@ -48,10 +49,11 @@ use self::health::HealthThread;
 pub use self::reload::{Load, Reloaded};
 use self::signals::{Asked, Signals};
 use self::sinks::Sinks;
-use self::worker_thread::{Phase, WorkerThread};
+use self::worker_thread::{Listeners, Phase, WorkerThread};
 
 /// Runs until a signal ends it; `warnings` are told among the first events, `load` reads the configuration again
-/// on SIGHUP. Exit codes: 0 drained; 1 could not start, or the drain ran out of time; 78 the keys file is wrong.
+/// on SIGHUP. Exit codes: 0 drained; 1 could not start, or the drain ran out of time; 78 the keys file, a certificate or
+/// a private key is wrong.
 pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String], load: Option<Load>) -> ExitCode {
     logging::init(&model.log);
     for warning in warnings {
@@ -112,6 +114,7 @@ pub struct Daemon {
     names: Vec<UnixName>,
     tending: Background,
     snapshots: Option<Background>,
+    certificates: Option<Background>,
     current: Arc<Current>,
     seats: Arc<Seats>,
     buffers: Arc<Budget>,
@@ -135,6 +138,7 @@ impl Daemon {
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error))?
             .map(Arc::new);
+        let served = tls::load(&model, None, unix_seconds)?;
         let seed = limits::fresh_seed().map_err(|error| StartError::Threads(error.into()))?;
         let store = model.store.clone();
         let buckets = snapshots::restore(&store, &mut model.limits, seed, limits::now(&clock));
@@ -142,6 +146,9 @@ impl Daemon {
         let model = Arc::new(model);
         let sinks = Sinks::open(&model)?;
         let bound = bind::bind_all(&model.listen.addresses, workers, bind::FOR_PROXIES)
+            .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
+        let secure = model.listen.tls.as_ref().map_or(&[][..], |tls| &tls.addresses);
+        let secure = bind::bind_all(secure, workers, bind::FOR_PROXIES)
             .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
         let mut names = bound.names;
         let admin_bound = bind_admin(&model, &mut names)?;
@@ -154,8 +161,16 @@ impl Daemon {
         let taken_over = AtomicUsize::new(0);
         let breakers = Breakers::new(model.routes.routes(), None);
         let spill = spilling::open(&model, None)?;
-        let prepared =
-            Prepared { model, apps, breakers, keys, spill, buckets: Arc::clone(&buckets), taken_over };
+        let prepared = Prepared {
+            model,
+            apps,
+            breakers,
+            keys,
+            tls: served,
+            spill,
+            buckets: Arc::clone(&buckets),
+            taken_over,
+        };
         let shared = Shared {
             current: Arc::new(Current::new(prepared)),
             seats,
@@ -164,6 +179,7 @@ impl Daemon {
             health: Arc::default(),
             buffers,
             peers: Arc::default(),
+            unheaded: Arc::default(),
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
@@ -171,13 +187,13 @@ impl Daemon {
             HealthThread::start(Arc::clone(&shared.current), clock.sibling()).map_err(StartError::Threads)?;
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
-        for listeners in bound.per_worker {
+        for (plain, tls) in bound.per_worker.into_iter().zip(secure.per_worker) {
             let thread = worker_thread::spawn(
                 threads.len(),
                 shared.clone(),
                 sinks.of_worker(),
                 clock.sibling(),
-                listeners,
+                Listeners { plain, tls },
                 phase.subscribe(),
             );
             threads.push(thread.map_err(StartError::Threads)?);
@@ -201,8 +217,12 @@ impl Daemon {
             };
             Push::start(&current.get().model, Box::new(read)).map_err(StartError::Threads)?
         };
+        let certificates = tls::watch(Arc::clone(&current), clock.sibling()).map_err(StartError::Threads)?;
         for address in &bound.addresses {
             tracing::info!(%address, "listening");
+        }
+        for address in &secure.addresses {
+            tracing::info!(%address, "TLS listening");
         }
         tracing::info!(workers, upstream, "ready");
         Ok(Daemon {
@@ -216,6 +236,7 @@ impl Daemon {
             names,
             tending,
             snapshots,
+            certificates,
             current,
             seats,
             buffers,
@@ -276,6 +297,7 @@ impl Daemon {
         drop(self.tending);
         // The last one, with all that was spent.
         drop(self.snapshots);
+        drop(self.certificates);
         drop(self.intervals);
         drop(self.alerts);
         drop(self.push);
@@ -293,7 +315,10 @@ struct Destinations {
 /// Resolves all names of the app. Blocks on the resolver.
 fn resolve(upstream: &Upstream) -> Result<Destinations, StartError> {
     let resolve = |address: &UpstreamAddress| {
-        Destination::resolve(address).map_err(|error| StartError::Upstream(address.to_string(), error))
+        Destination::resolve(address, &upstream.tls).map_err(|error| match error {
+            Unresolved::Name(error) => StartError::Upstream(address.to_string(), error),
+            Unresolved::Tls(error) => StartError::UpstreamTls(error),
+        })
     };
     let main = resolve(&upstream.address)?;
     let canary = upstream.canary.as_ref().map(|canary| resolve(&canary.address)).transpose()?;

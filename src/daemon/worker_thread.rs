@@ -74,13 +74,22 @@ impl WorkerThread {
     }
 }
 
+/// What a worker accepts on.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// HTTP is spoken at once.
+    pub(super) plain: Vec<Bound>,
+    /// TLS is spoken first.
+    pub(super) tls: Vec<Bound>,
+}
+
 /// Starts a worker.
 pub(super) fn spawn(
     number: usize,
     shared: Shared,
     lines: WorkerLines,
     clock: Clock,
-    listeners: Vec<Bound>,
+    listeners: Listeners,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<WorkerThread> {
     let runtime_builder = move || {
@@ -100,7 +109,13 @@ pub(super) fn spawn(
         };
         runtime.block_on(async {
             let worker = Worker::new(shared, lines, clock);
-            let listeners = listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>();
+            let Listeners { plain, tls } = listeners;
+            let all = plain
+                .into_iter()
+                .map(|bound| (bound, false))
+                .chain(tls.into_iter().map(|bound| (bound, true)));
+            let listeners = all.map(|(bound, is_tls)| Ok((register(bound)?, is_tls)));
+            let listeners = listeners.collect::<io::Result<Vec<_>>>();
             let begun = listeners.map(|listeners| work(worker, listeners, phase, &tell));
             match begun {
                 Ok(work) => {
@@ -129,7 +144,7 @@ fn register(bound: Bound) -> io::Result<Listener> {
 
 async fn work(
     worker: Rc<Worker>,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, bool)>,
     mut phase: watch::Receiver<Phase>,
     tell: &watch::Sender<Progress>,
 ) {
@@ -139,8 +154,8 @@ async fn work(
     let (stop, stopped) = watch::channel(false);
     let mut accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
-            tokio::task::spawn_local(listener::accept(listener, Rc::clone(&worker), stopped.clone()))
+        .map(|(listener, is_tls)| {
+            tokio::task::spawn_local(listener::accept(listener, is_tls, Rc::clone(&worker), stopped.clone()))
         })
         .collect();
     // A control thread that is gone wants no more work either.

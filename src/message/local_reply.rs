@@ -14,6 +14,8 @@ use super::request_id::RequestId;
 pub enum LocalReply {
     /// The request is malformed or has more than one reading.
     BadRequest(BadRequest),
+    /// Plain HTTP where TLS is spoken.
+    TlsRequired,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
     /// A limit says not now.
@@ -104,6 +106,7 @@ impl From<HeadFault> for LocalReply {
             HeadFault::UriTooLong => LocalReply::UriTooLong,
             HeadFault::TooLarge => LocalReply::HeadersTooLarge,
             HeadFault::TooSlow => LocalReply::RequestTimeout,
+            HeadFault::NoTls => LocalReply::TlsRequired,
         }
     }
 }
@@ -173,6 +176,9 @@ impl LocalReply {
         use StatusCode as S;
         let (status, code, message, fault, closes) = match self {
             L::BadRequest(bad) => (S::BAD_REQUEST, "bad_request", bad.message(), Downstream, true),
+            L::TlsRequired => {
+                (S::BAD_REQUEST, "tls_required", "This port speaks HTTPS only.", Downstream, true)
+            }
             L::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not allowed.", Downstream, true)
             }

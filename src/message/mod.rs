@@ -10,6 +10,7 @@ pub mod http2_frames;
 pub mod local_reply;
 pub mod pace;
 pub mod path;
+pub mod proxy_header;
 pub mod request_id;
 pub mod routes;
 pub mod server_timing;

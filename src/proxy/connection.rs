@@ -21,11 +21,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::alarms::Alarm;
 use crate::clock::Tick;
+use crate::config::model::tls::TlsVersion;
 use crate::message::forwarded::Scheme;
 use crate::message::head::HeadFault;
 use crate::message::http2_frames::PREFACE;
 use crate::socket::Socket;
 
+use super::arrival::{Arrival, Protocol};
 use super::body::Body;
 use super::downstream_io::DownstreamIo;
 use super::exchange::Exchange;
@@ -39,7 +41,7 @@ use super::worker::{Seat, Worker};
 /// A connection without a request is parked after this long.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A connection accepted just before the drain may still bring its first request.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// How long, and how much, input is read past an answer that ended the connection, so that the client gets to
 /// read the answer (RFC 9112 section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -60,40 +62,10 @@ pub struct Connection {
     pub scheme: Scheme,
     /// Whom the peer's certificate names, if it showed one that was verified.
     pub certified: Option<Arc<str>>,
+    /// The version of TLS, if it is.
+    pub tls: Option<TlsVersion>,
     protocol: Protocol,
     accepted: Tick,
-}
-
-/// How a connection came, known before its first request.
-#[derive(Debug, Clone)]
-pub struct Arrival {
-    /// The other end; `None` for a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// With or without TLS.
-    pub scheme: Scheme,
-    /// What is spoken on it.
-    pub protocol: Protocol,
-    /// Whom the peer's certificate names, if it showed one that was verified.
-    pub certified: Option<Arc<str>>,
-}
-
-/// What is spoken on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1 or HTTP/1.0.
-    Http1,
-    /// HTTP/2, agreed on by ALPN.
-    Http2,
-    /// HTTP/2 if the first bytes say so.
-    Either,
-}
-
-impl Arrival {
-    /// On a plain socket.
-    pub fn plain(peer: Option<IpAddr>, h2c: bool) -> Arrival {
-        let protocol = if h2c { Protocol::Either } else { Protocol::Http1 };
-        Arrival { peer, scheme: Scheme::Http, protocol, certified: None }
-    }
 }
 
 impl Connection {
@@ -109,6 +81,7 @@ impl Connection {
             peer: arrival.peer,
             scheme: arrival.scheme,
             certified: arrival.certified,
+            tls: arrival.tls,
             protocol: arrival.protocol,
             accepted: worker.clock.now(),
         })
@@ -129,6 +102,7 @@ impl Connection {
             peer: self.peer,
             scheme: self.scheme,
             certified: self.certified.clone(),
+            tls: self.tls,
             protocol: self.protocol,
             accepted: self.accepted,
         })
@@ -180,6 +154,7 @@ pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
         match stop {
             Stop::Park => {
                 if !park(&socket, &conn, &alarm).await {
+                    say_end(&mut socket, &alarm).await;
                     break;
                 }
             }
@@ -383,13 +358,23 @@ async fn park(socket: &Socket, conn: &Connection, alarm: &Alarm) -> bool {
     readable
 }
 
+/// Answers who speaks plain HTTP where TLS is spoken; what it sent waits in the wire.
+pub(super) async fn refuse_plain(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
+    let _unheld = Unheld(&conn.wire);
+    refuse(&mut socket, conn, alarm, HeadFault::NoTls).await;
+}
+
 /// Answers a request that hyper never saw, or could not read.
 async fn refuse(socket: &mut Socket, conn: &Rc<Connection>, alarm: &Alarm, fault: HeadFault) {
     let head = conn.wire.take_waiting();
     let exchange = Exchange::refused(&head, conn);
     let (reply, mut exchange) = exchange.answer_on_the_wire(fault);
     alarm.set_after(REFUSAL_TIME);
-    if alarm.before(socket.write_all(&reply)).await.is_some_and(|written| written.is_ok()) {
+    let writing = async {
+        socket.write_all(&reply).await?;
+        socket.flush().await
+    };
+    if alarm.before(writing).await.is_some_and(|written| written.is_ok()) {
         conn.wire.add_written(reply.len());
         exchange.complete();
     }
@@ -408,11 +393,22 @@ async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
         socket.reset_on_close();
     } else if !conn.wire.is_in_step() {
         linger(&mut socket, alarm).await;
+    } else {
+        say_end(&mut socket, alarm).await;
+    }
+}
+
+/// Over TLS, an end that is not said may be anybody's: it is how a client tells a whole answer from a cut one.
+async fn say_end(socket: &mut Socket, alarm: &Alarm) {
+    if socket.is_tls() {
+        alarm.set_after(LINGER_TIME);
+        // Who has left is told nothing.
+        let _ = alarm.before(socket.shutdown()).await;
     }
 }
 
 /// Says that nothing more comes, and reads what still does, for a while.
-async fn linger(socket: &mut Socket, alarm: &Alarm) {
+pub(super) async fn linger(socket: &mut Socket, alarm: &Alarm) {
     alarm.set_after(LINGER_TIME);
     let _ = alarm
         .before(async {

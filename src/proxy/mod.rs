@@ -9,6 +9,7 @@
 
 pub mod admit;
 pub mod ahead;
+pub mod arrival;
 mod ask;
 mod backlog;
 mod blocks;

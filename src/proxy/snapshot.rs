@@ -15,6 +15,7 @@ use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
 use crate::telemetry::series::WorkerSeries;
+use crate::tls::server::ServerTls;
 use crate::upstream::app::{App, Apps};
 use crate::upstream::breaker::Breakers;
 use crate::upstream::pool::Pool;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub series: Series,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// What is served over TLS, if anything.
+    pub tls: Option<Arc<ServerTls>>,
     /// Where bodies go that are too large for memory, if anywhere.
     pub spill: Option<Arc<Spill>>,
     /// How large a head may be.
@@ -142,6 +145,7 @@ impl Snapshot {
             pools,
             breakers: prepared.breakers.clone(),
             keys,
+            tls: prepared.tls.clone(),
             spill,
             model,
             limits,

@@ -117,6 +117,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'_, R, W> {
         loop {
             if !buffer.is_empty() {
                 self.write.write_all(&buffer).await?;
+                // Over TLS, what is written may wait in the stream.
+                self.write.flush().await?;
                 self.passed.frames.borrow_mut().advance(&buffer);
                 self.passed.bytes.set(self.passed.bytes.get() + buffer.len() as u64);
                 buffer.clear();
@@ -153,6 +155,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'_, R, W> {
 
     async fn close(mut self, alarm: &Alarm) -> io::Result<()> {
         self.write.write_all(self.close).await?;
+        self.write.flush().await?;
         self.passed.frames.borrow_mut().advance(self.close);
         self.passed.bytes.set(self.passed.bytes.get() + self.close.len() as u64);
         if !alarm.is_set() {

@@ -26,7 +26,7 @@ use super::health::Health;
 use super::interventions::Interventions;
 use super::left_behind::AllLeftBehind;
 use super::measure::{OfRoute, Series};
-use super::peers::{Peers, Place};
+use super::peers::{Peers, Place, Refusals};
 use super::snapshot::Snapshot;
 use super::telling::{Telling, WorkerLines};
 
@@ -68,6 +68,8 @@ pub struct Worker {
     pub left_behind: AllLeftBehind,
     /// Connections of each address.
     pub peers: Arc<Peers>,
+    /// Connections that did not begin as they should.
+    pub unheaded: Arc<Refusals>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -91,6 +93,8 @@ pub struct Shared {
     pub measurements: Arc<Measurements>,
     /// Connections of each address.
     pub peers: Arc<Peers>,
+    /// Connections that did not begin as they should.
+    pub unheaded: Arc<Refusals>,
 }
 
 /// Accepted connections of all workers.
@@ -172,7 +176,7 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats, measurements, interventions, health, buffers, peers } = shared;
+        let Shared { current, seats, measurements, interventions, health, buffers, peers, unheaded } = shared;
         let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
@@ -196,6 +200,7 @@ impl Worker {
             measurements,
             left_behind: AllLeftBehind::default(),
             peers,
+            unheaded,
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),

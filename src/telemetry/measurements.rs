@@ -106,6 +106,7 @@ impl Measurements {
             traffic.connections += worker.connections.get();
             traffic.refused_connections += worker.refused_connections.get();
             traffic.floods += worker.floods.get();
+            worker.arrivals.add_to(&mut traffic.arrivals);
             traffic.in_flight += worker.in_flight.get();
             traffic.tunnels += worker.tunnels.get();
             traffic.tunnels_open += worker.tunnels_open.get();

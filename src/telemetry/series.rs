@@ -12,6 +12,7 @@ use http::Method;
 use crate::clock::Tick;
 
 use super::apps::{APPS, AppSeries};
+use super::arrivals::Arrivals;
 use super::histogram::{BUCKETS, Histogram, bucket_of};
 use super::record::Outcome;
 use super::talkers::Noted;
@@ -332,6 +333,8 @@ pub struct WorkerSeries {
     pub refused_connections: Counter,
     /// HTTP/2 connections that were ended for a flood of frames.
     pub floods: Counter,
+    /// How connections began.
+    pub arrivals: Arrivals,
     /// Exchanges that have begun and not ended.
     pub in_flight: Counter,
     /// WebSockets since the start.
@@ -367,6 +370,7 @@ impl WorkerSeries {
             connections: Counter::default(),
             refused_connections: Counter::default(),
             floods: Counter::default(),
+            arrivals: Arrivals::default(),
             in_flight: Counter::default(),
             tunnels: Counter::default(),
             tunnels_open: Counter::default(),

@@ -76,6 +76,11 @@ impl Setup {
         self.table(&format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"))
     }
 
+    /// With `[listen.tls]` on a free port of the loopback, and these lines.
+    pub fn tls(self, lines: &str) -> Setup {
+        self.table(&format!("[listen.tls]\naddress = \"127.0.0.1:0\"\n{lines}"))
+    }
+
     /// Further tables.
     pub fn table(mut self, lines: &str) -> Setup {
         self.tables.push_str(lines);
@@ -118,7 +123,14 @@ impl Setup {
         command.envs(self.environment);
         command.env_remove("RUST_LOG").current_dir(self.scratch.path());
         let process = Process::start("tollgate", command);
-        Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config, scratch: self.scratch }
+        Tollgate {
+            process,
+            addresses: Vec::new(),
+            admin: Vec::new(),
+            secure: Vec::new(),
+            config,
+            scratch: self.scratch,
+        }
     }
 
     /// Starts it and waits until it is ready.
@@ -136,6 +148,7 @@ pub struct Tollgate {
     pub process: Process,
     addresses: Vec<String>,
     admin: Vec<String>,
+    secure: Vec<String>,
     config: PathBuf,
     scratch: Scratch,
 }
@@ -159,7 +172,9 @@ impl Tollgate {
             let bound = self.events().into_iter().filter(|event| event["message"] == message);
             bound.map(|event| event["address"].as_str().unwrap().to_owned()).collect::<Vec<String>>()
         };
-        (self.addresses, self.admin) = (bound("listening"), bound("admin listening"));
+        let (addresses, admin, secure) =
+            (bound("listening"), bound("admin listening"), bound("TLS listening"));
+        (self.addresses, self.admin, self.secure) = (addresses, admin, secure);
         self.addresses.sort();
         self.addresses.dedup();
         assert!(!self.addresses.is_empty(), "ready, and listens nowhere:\n{}", self.process.said());
@@ -168,6 +183,11 @@ impl Tollgate {
     /// The first address, `host:port` or `unix:/path`.
     pub fn address(&self) -> &str {
         &self.addresses[0]
+    }
+
+    /// The first address of TLS.
+    pub fn secure_address(&self) -> &str {
+        &self.secure[0]
     }
 
     /// All addresses, sorted.

@@ -39,6 +39,7 @@ mod snapshot;
 mod startup;
 mod streaming;
 mod timeouts;
+mod tls;
 mod truncation;
 mod tunnel;
 

@@ -6,7 +6,7 @@ use super::*;
 
 fn tcp(host: &str, port: u16) -> Result<UpstreamAddress, AddressError> {
     let host = host.to_owned();
-    Ok(UpstreamAddress::Tcp { host, port })
+    Ok(UpstreamAddress::Tcp { host, port, tls: false })
 }
 
 #[test]

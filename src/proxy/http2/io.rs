@@ -56,10 +56,9 @@ impl FrameIo {
         FrameIo { socket, early, wire: Rc::clone(wire), watched: Rc::clone(watched), clock: Rc::clone(clock) }
     }
 
-    fn count(&self, written: &io::Result<usize>) {
-        self.wire.go_on();
-        if let Ok(bytes) = written {
-            self.wire.add_written(*bytes);
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        self.wire.count(written, self.socket.carried());
+        if let Poll::Ready(Ok(bytes)) = written {
             self.watched.frames.borrow_mut().sent(*bytes);
         }
     }
@@ -94,11 +93,9 @@ impl AsyncRead for FrameIo {
 impl AsyncWrite for FrameIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
         this.count(&written);
-        Poll::Ready(written)
+        if written.is_pending() { this.wire.poll_overdue(cx) } else { written }
     }
 
     fn poll_write_vectored(
@@ -107,11 +104,9 @@ impl AsyncWrite for FrameIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
         this.count(&written);
-        Poll::Ready(written)
+        if written.is_pending() { this.wire.poll_overdue(cx) } else { written }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -119,7 +114,15 @@ impl AsyncWrite for FrameIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        if this.socket.is_tls() {
+            this.count(&Poll::Pending);
+        }
+        if flushed.is_pending() {
+            ready!(this.wire.poll_overdue::<()>(cx))?;
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

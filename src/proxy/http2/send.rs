@@ -137,7 +137,7 @@ impl Sending {
                 match self.poll_room(cx) {
                     Poll::Ready(Some(room)) => room,
                     Poll::Ready(None) => return Poll::Ready(End::Left),
-                    Poll::Pending if conn.wire.poll_overdue(cx).is_ready() => {
+                    Poll::Pending if conn.wire.poll_overdue::<()>(cx).is_ready() => {
                         return Poll::Ready(End::Overdue);
                     }
                     Poll::Pending => {
@@ -148,7 +148,7 @@ impl Sending {
             };
             conn.wire.go_on();
             let data = self.piece.split_to(room.min(self.piece.len()));
-            conn.wire.add_written(data.len());
+            conn.wire.add_taken(data.len());
             let is_end = self.is_last && self.piece.is_empty();
             match self.stream.send_data(data, is_end) {
                 Ok(()) if is_end => return Poll::Ready(End::Whole),
