@@ -80,7 +80,7 @@ fn addresses(table: &mut Table<'_, '_>, plain: &[ListenAddress]) -> Option<Vec<L
                 format!("`{address}` is an address of `[listen]` already, for plain HTTP"),
                 "TLS needs a port of its own, for example 8443",
             ),
-            ListenAddress::Tcp(_) => continue,
+            ListenAddress::Tcp(_) | ListenAddress::Passed(_) => continue,
         };
         let place = place(table.reader, text);
         table.reader.error(place, message, help);

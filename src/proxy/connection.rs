@@ -42,6 +42,9 @@ use super::worker::{Seat, Worker};
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A connection accepted just before the drain may still bring its first request.
 pub(super) const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// A connection in use may bring one more request when the drain begins: its client learns from the answer that it is
+/// the last, instead of finding the connection closed under its hands.
+const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// How long, and how much, input is read past an answer that ended the connection, so that the client gets to
 /// read the answer (RFC 9112 section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -65,7 +68,6 @@ pub struct Connection {
     /// The version of TLS, if it is.
     pub tls: Option<TlsVersion>,
     protocol: Protocol,
-    accepted: Tick,
 }
 
 impl Connection {
@@ -83,12 +85,7 @@ impl Connection {
             certified: arrival.certified,
             tls: arrival.tls,
             protocol: arrival.protocol,
-            accepted: worker.clock.now(),
         })
-    }
-
-    fn grace_is_over(&self) -> bool {
-        self.accepted + FIRST_REQUEST_GRACE <= self.worker.clock.recent()
     }
 
     /// What a stream of this connection has to itself.
@@ -104,7 +101,6 @@ impl Connection {
             certified: self.certified.clone(),
             tls: self.tls,
             protocol: self.protocol,
-            accepted: self.accepted,
         })
     }
 
@@ -181,6 +177,7 @@ async fn speaks_http2(socket: &mut Socket, conn: &Connection, alarm: &Alarm) -> 
     }
     let listen = conn.worker.snapshot().model.listen.clone();
     alarm.set_after(listen.keepalive_timeout);
+    let grace = conn.worker.clock.recent() + FIRST_REQUEST_GRACE;
     let mut head_has_begun = false;
     let decided = poll_fn(|cx| {
         loop {
@@ -197,7 +194,7 @@ async fn speaks_http2(socket: &mut Socket, conn: &Connection, alarm: &Alarm) -> 
                 alarm.set_after(listen.header_timeout);
             }
             let is_over = alarm.poll(cx).is_ready();
-            if is_over || (conn.worker.is_draining() && compared == 0 && conn.grace_is_over()) {
+            if is_over || (conn.worker.is_draining() && compared == 0 && grace <= alarm.recent()) {
                 return Poll::Ready(None);
             }
             // Asked first, so that a client that stays silent costs no buffer.
@@ -228,6 +225,7 @@ async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (S
         conn,
         alarm,
         waiting: Waiting::Nothing,
+        idle_since: conn.worker.clock.now(),
         closing: false,
     };
     let stop = poll_fn(|cx| driver.poll(cx)).await;
@@ -269,6 +267,7 @@ struct Driver<'a> {
     conn: &'a Rc<Connection>,
     alarm: &'a Alarm,
     waiting: Waiting,
+    idle_since: Tick,
     closing: bool,
 }
 
@@ -310,10 +309,11 @@ impl Driver<'_> {
         self.wait_for(if begun { Waiting::Head } else { Waiting::Request });
         if self.conn.worker.is_draining() && !begun {
             let is_new = self.conn.wire.written() == 0;
-            if !is_new || self.conn.grace_is_over() {
+            let until = self.idle_since + if is_new { FIRST_REQUEST_GRACE } else { NEXT_REQUEST_GRACE };
+            if until <= self.conn.worker.clock.recent() {
                 return Poll::Ready(Stop::Over);
             }
-            self.alarm.set(self.conn.accepted + FIRST_REQUEST_GRACE);
+            self.alarm.set(until);
         }
         match (self.alarm.poll(cx), begun) {
             (Poll::Pending, _) => Poll::Pending,
@@ -337,7 +337,10 @@ impl Driver<'_> {
         let listen = &snapshot.model.listen;
         match waiting {
             Waiting::Nothing => self.alarm.clear(),
-            Waiting::Request => self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout)),
+            Waiting::Request => {
+                self.idle_since = self.conn.worker.clock.now();
+                self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout));
+            }
             Waiting::Head => self.alarm.set_after(listen.header_timeout),
         }
     }

@@ -50,9 +50,32 @@ impl Listener {
     }
 }
 
-/// Accepts until `stop` says otherwise, then serves what is in the queue, and closes the listener.
-/// With `is_tls`, TLS is spoken on what it accepts.
-pub async fn accept(listener: Listener, is_tls: bool, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
+/// What is accepted at an address.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepting {
+    /// TLS is spoken on it.
+    pub is_tls: bool,
+    /// Whose the queue is.
+    pub queue: Queue,
+}
+
+/// Whose the connections are that the kernel has completed when the listener closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Ours: nobody else could accept them.
+    Ours,
+    /// Of whoever listens next on the same socket, which is not ours to close.
+    Kept,
+}
+
+/// Accepts until `stop` says otherwise, then serves what is in the queue if it is ours, and closes the listener.
+pub async fn accept(
+    listener: Listener,
+    accepting: Accepting,
+    worker: Rc<Worker>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Accepting { is_tls, queue } = accepting;
     let mut last_told = None;
     while !*stop.borrow() {
         if !worker.has_seat() {
@@ -80,8 +103,10 @@ pub async fn accept(listener: Listener, is_tls: bool, worker: Rc<Worker>, mut st
             }
         }
     }
-    // It ends with an error: the queue is empty, or cannot be read.
-    let _ = serve_queue(listener, is_tls, &worker);
+    if queue == Queue::Ours {
+        // It ends with an error: the queue is empty, or cannot be read.
+        let _ = serve_queue(listener, is_tls, &worker);
+    }
 }
 
 /// The last one may have gone to another worker since; then this connection waits here, accepted, for the next.
