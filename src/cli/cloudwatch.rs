@@ -4,7 +4,7 @@
 
 use std::env;
 use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -134,8 +134,8 @@ fn examine(arguments: &DoctorCloudwatch) -> Result<ExitCode, Failure> {
 }
 
 /// The configuration; what is wrong with it has been told if there is none.
-fn model(path: &Path) -> Result<Model, Failure> {
-    let Some(Loaded { model, warnings, .. }) = load(Some(path), &Overrides::default()) else {
+fn model(paths: &[PathBuf]) -> Result<Model, Failure> {
+    let Some(Loaded { model, warnings, .. }) = load(paths, &Overrides::default()) else {
         return Err((String::new(), String::new(), CONFIGURATION));
     };
     terminal::to_stderr(&warnings.render(terminal::color_on_stderr()));

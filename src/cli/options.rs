@@ -72,8 +72,10 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Configuration file; its values give way to the options below
+    ///
+    /// May be repeated: later files win key by key.
     #[arg(long, short, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) overrides: Overriding,
     /// Worker threads; by default one a core
@@ -83,12 +85,15 @@ pub(super) struct Run {
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Configuration files
-    #[arg(required = true, value_name = "FILE")]
+    /// Configuration files, each of them a whole
+    #[arg(required_unless_present = "config", conflicts_with = "config", value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
+    /// Configuration file; repeated, the files are one configuration, in which later ones win key by key
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: Vec<PathBuf>,
     /// Write the resolved configuration to standard output, each value with where it comes from
     ///
-    /// The output is a configuration file itself. Takes one file.
+    /// The output is a configuration file itself. Takes one configuration.
     #[arg(long)]
     pub(super) print: bool,
     #[command(flatten)]
@@ -152,8 +157,10 @@ pub(super) struct Explain {
     /// Method and path, "POST /api/v1/query"; a path alone is a GET
     pub(super) request: String,
     /// Configuration file; with `--live` the one whose `[admin]` says where to ask
+    ///
+    /// May be repeated: later files win key by key.
     #[arg(long, short, value_name = "FILE", required_unless_present = "live", conflicts_with = "admin")]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Vec<PathBuf>,
     /// Ask the running tollgate, which answers with the levels of this moment
     #[arg(long, conflicts_with_all = ["listen", "upstream"])]
     pub(super) live: bool,
@@ -193,9 +200,9 @@ pub(super) enum Cloudwatch {
 
 #[derive(Debug, Args)]
 pub(super) struct PlanCloudwatch {
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
     /// Text for people, bodies of the API as JSON, or a CloudFormation template as JSON
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub(super) format: PlanFormat,
@@ -214,9 +221,9 @@ pub(super) enum PlanFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ApplyCloudwatch {
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
     /// Do not ask before changing something
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -227,9 +234,9 @@ pub(super) struct ApplyCloudwatch {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorCloudwatch {
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
     /// Configuration of the CloudWatch agent, if it is not where the agent's package puts it
     #[arg(long, value_name = "FILE")]
     pub(super) agent_config: Option<PathBuf>,

@@ -26,6 +26,7 @@ pub struct Setup {
     upstream_address: String,
     upstream: String,
     tables: String,
+    layers: Vec<String>,
     workers: usize,
     environment: Vec<(String, String)>,
     scratch: Scratch,
@@ -40,6 +41,7 @@ impl Setup {
             upstream_address: upstream.to_owned(),
             upstream: String::new(),
             tables: String::new(),
+            layers: Vec::new(),
             workers: 1,
             environment: Vec::new(),
             scratch: Scratch::new(),
@@ -83,6 +85,12 @@ impl Setup {
         self
     }
 
+    /// One more file, over the configuration and the files before it.
+    pub fn layer(mut self, text: &str) -> Setup {
+        self.layers.push(text.to_owned());
+        self
+    }
+
     /// How many workers.
     pub fn workers(mut self, count: usize) -> Setup {
         self.workers = count;
@@ -112,13 +120,12 @@ impl Setup {
     pub fn spawn(self) -> Tollgate {
         let config = self.scratch.file("tollgate.toml");
         std::fs::write(&config, self.text()).unwrap();
-        let mut command = command(binary());
-        command.args(["run", "--config"]).arg(&config);
-        command.args(["--workers", &self.workers.to_string()]);
-        command.envs(self.environment);
-        command.env_remove("RUST_LOG").current_dir(self.scratch.path());
-        let process = Process::start("tollgate", command);
-        Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config, scratch: self.scratch }
+        let mut files = vec![config];
+        for (index, text) in self.layers.iter().enumerate() {
+            files.push(layer_file(&self.scratch, index));
+            std::fs::write(&files[index + 1], text).unwrap();
+        }
+        Tollgate::spawn_with(files, self.workers, self.environment, self.scratch)
     }
 
     /// Starts it and waits until it is ready.
@@ -140,7 +147,41 @@ pub struct Tollgate {
     scratch: Scratch,
 }
 
+fn layer_file(scratch: &Scratch, index: usize) -> PathBuf {
+    scratch.file(&format!("layer-{index}.toml"))
+}
+
 impl Tollgate {
+    fn spawn_with(
+        mut files: Vec<PathBuf>,
+        workers: usize,
+        environment: Vec<(String, String)>,
+        scratch: Scratch,
+    ) -> Tollgate {
+        let mut command = command(binary());
+        command.arg("run");
+        for file in &files {
+            command.arg("--config").arg(file);
+        }
+        command.args(["--workers", &workers.to_string()]);
+        command.envs(environment);
+        command.env_remove("RUST_LOG").current_dir(scratch.path());
+        let process = Process::start("tollgate", command);
+        Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config: files.swap_remove(0), scratch }
+    }
+
+    /// With these files, of which later ones win, and waits until it is ready.
+    pub fn with_files(files: Vec<PathBuf>, scratch: Scratch) -> Tollgate {
+        let mut tollgate = Tollgate::spawn_with(files, 1, Vec::new(), scratch);
+        tollgate.wait_until_ready();
+        tollgate
+    }
+
+    /// Replaces a file over the configuration.
+    pub fn rewrite_layer(&self, index: usize, text: &str) {
+        std::fs::write(layer_file(&self.scratch, index), text).unwrap();
+    }
+
     /// With defaults, in front of this upstream address.
     pub fn before(upstream: &str) -> Tollgate {
         Setup::before(upstream).start()
