@@ -18,7 +18,7 @@ use crate::config::{Loaded, Overrides};
 
 use super::load::load;
 use super::options::{ApplyCloudwatch, Cloudwatch, DoctorCloudwatch, PlanCloudwatch, PlanFormat};
-use super::{CONFIGURATION, USAGE, terminal};
+use super::{CONFIGURATION, USAGE, steps, terminal};
 
 /// CloudWatch keeps minutes for two weeks.
 const SINCE: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(14 * 86_400);
@@ -124,13 +124,17 @@ fn examine(arguments: &DoctorCloudwatch) -> Result<ExitCode, Failure> {
         log_group: arguments.log_group.clone(),
         since,
     };
-    let steps = doctor::examine(&model(&arguments.config)?, &options);
+    let found = doctor::examine(&model(&arguments.config)?, &options);
     let written = match arguments.json {
-        true => pretty(&serde_json::to_value(&steps).unwrap_or_default()),
-        false => doctor::text(&steps),
+        true => pretty(&serde_json::to_value(&found).unwrap_or_default()),
+        false => {
+            let rows: Vec<steps::Row<'_>> =
+                found.iter().map(|step| (step.step, step.state.word(), &*step.found, &*step.help)).collect();
+            steps::text(&rows)
+        }
     };
     let written = terminal::to_stdout(written.as_bytes());
-    Ok(if doctor::is_well(&steps) { written } else { ExitCode::FAILURE })
+    Ok(if doctor::is_well(&found) { written } else { ExitCode::FAILURE })
 }
 
 /// The configuration; what is wrong with it has been told if there is none.

@@ -47,7 +47,7 @@ use toml::de::DeTable;
 
 use model::{ListenAddress, Model, UpstreamAddress};
 pub use origin::{Origin, Origins};
-pub use print::{print, print_plain};
+pub use print::{print, print_plain, quote};
 use reader::Reader;
 use report::{Finding, Place, Severity};
 pub use report::{MAX_SHOWN, Report};

@@ -32,5 +32,6 @@ pub use app::{Binding, Gunicorn, WorkerClass};
 pub use aws::Moto;
 pub use client::Client;
 pub use origin::{Origin, Peer};
+pub use scratch::Scratch;
 pub use tollgate::{Setup, Tollgate};
 pub use wire::{Ending, Framing};

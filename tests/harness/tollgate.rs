@@ -216,6 +216,11 @@ impl Tollgate {
         &self.addresses
     }
 
+    /// The first address of the admin listener.
+    pub fn admin_address(&self) -> &str {
+        &self.admin[0]
+    }
+
     /// An operator at the first address of the admin listener, without a token.
     pub fn operator(&self) -> Operator {
         Operator::at(&self.admin[0])
