@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 5
 
 # Programs the build and the tests need, and the Debian package each comes from.
 PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
-	h2load:nghttp2-client promtool:prometheus chromium:chromium chromedriver:chromium-driver \
+	h2load:nghttp2-client promtool:prometheus chromium:chromium chromedriver:chromium-driver nginx:nginx jq:jq \
 	systemd-analyze:systemd systemd-sysusers:systemd
 
 .PHONY: help build demo test lint unit fuzz-smoke shield soak programs clean

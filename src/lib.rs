@@ -28,5 +28,7 @@ pub mod alerts;
 pub mod cloudwatch;
 
 pub mod daemon;
+pub mod doctor;
+pub mod gunicorn;
 
 pub mod cli;

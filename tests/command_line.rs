@@ -108,7 +108,9 @@ fn help_and_version_are_what_was_asked_for() {
 
 #[test]
 fn the_printed_configuration_is_correct_itself() {
-    let printed = run(&["check", "--print", "config/production.toml"]);
+    let layers = ["check", "--print", "--config", "config/base.toml", "--config", "config/production.toml"];
+    let printed = run(&layers);
+    assert!(text(&printed.stdout).contains("# config/production.toml:"), "{}", text(&printed.stderr));
     let again = Scratch::new("printed.toml", &printed.stdout);
     let output = run(&["check", again.path()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -240,4 +242,48 @@ fn the_manual_page_and_every_completion_name_the_subcommands() {
             assert!(told.contains(name), "`{name}` is not in {told}");
         }
     }
+}
+
+#[test]
+fn files_of_config_are_one_configuration_and_other_files_are_each_a_whole() {
+    let base = Scratch::new("base.toml", b"upstream.address = \"app:80\"\nlog.access = \"off\"\n");
+    let over = Scratch::new("over.toml", b"[log]\nlevel = \"debug\"\n");
+    let together = run(&["check", "--config", base.path(), "--config", over.path()]);
+    assert_eq!(together.status.code(), Some(0), "{}", text(&together.stderr));
+    let names = format!("`{}` + `{}`", base.path(), over.path());
+    assert_eq!(text(&together.stdout), format!("tollgate: {names} is correct\n"));
+    let apart = run(&["check", base.path(), over.path()]);
+    assert_eq!(apart.status.code(), Some(78), "the second alone has no app");
+    assert_eq!(text(&apart.stdout), format!("tollgate: `{}` is correct\n", base.path()));
+    let both = run(&["check", base.path(), "--config", over.path()]);
+    assert_eq!(both.status.code(), Some(2));
+    let missing =
+        run(&["run", "--config", "no-such.toml", "--config", base.path(), "--config", "nor-this.toml"]);
+    assert_eq!(missing.status.code(), Some(78));
+    let told = text(&missing.stderr);
+    assert!(told.contains("`no-such.toml`") && told.contains("`nor-this.toml`"), "{told}");
+}
+
+#[test]
+fn a_secret_of_no_file_is_told() {
+    let secret = "hunter2-hunter2-hunter2";
+    let base = format!("upstream.address = \"app:80\"\nadmin = {{ token = \"{secret}\", nope = 1 }}\n");
+    let base = Scratch::new("secret-base.toml", base.as_bytes());
+    let over = format!("[admin]\ntoken = \"${{NO_SUCH_TOKEN}} {secret}\"\n");
+    let over = Scratch::new("secret-over.toml", over.as_bytes());
+    let output = run(&["check", "--print", "-c", base.path(), "-c", over.path()]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = text(&output.stderr);
+    assert!(told.contains("`nope`") && told.contains("NO_SUCH_TOKEN") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn explain_reads_all_files() {
+    let base = Scratch::new(
+        "explain-base.toml",
+        b"upstream.address = \"app:80\"\n[[routes]]\nname = \"one\"\nmatch = \"/*\"\n",
+    );
+    let over = Scratch::new("explain-over.toml", b"[[routes]]\nname = \"two\"\nmatch = \"/two\"\n");
+    let output = run(&["explain", "/two", "--config", base.path(), "-c", over.path()]);
+    assert!(text(&output.stdout).contains("two, by `/two`"), "{}", text(&output.stdout));
 }

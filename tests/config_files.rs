@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tollgate::config::{self, Loaded, Overrides};
+use tollgate::config::{self, Layer, Loaded, Overrides};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -13,6 +13,17 @@ fn read(path: &str) -> String {
 
 fn load(text: &str) -> Loaded {
     config::load(text, "file", &|_| None, &Overrides::default())
+        .unwrap_or_else(|report| panic!("{}", report.render(false)))
+}
+
+/// What is the same everywhere, and what goes over it.
+const BASE: &str = "config/base.toml";
+const OVER_BASE: [&str; 3] = ["config/development.toml", "config/staging.toml", "config/production.toml"];
+
+fn layered(files: &[&str]) -> Loaded {
+    let texts: Vec<String> = files.iter().map(|file| read(file)).collect();
+    let layers = files.iter().zip(&texts).map(|(file, text)| Layer { file, bytes: text.as_bytes() });
+    config::load_layers(&layers.collect::<Vec<_>>(), &|_| None, &Overrides::default())
         .unwrap_or_else(|report| panic!("{}", report.render(false)))
 }
 
@@ -25,11 +36,24 @@ fn every_file_is_correct_and_wise() {
         if !name.ends_with(".toml") {
             continue;
         }
-        let loaded = load(&read(&name));
+        let loaded = match OVER_BASE.contains(&name.as_str()) {
+            true => layered(&[BASE, &name]),
+            false => load(&read(&name)),
+        };
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
         seen += 1;
     }
-    assert!(seen >= 5, "only {seen} files");
+    assert!(seen >= 6, "only {seen} files");
+}
+
+#[test]
+fn every_environment_has_the_routes_of_the_base_and_something_of_its_own() {
+    let base = config::print_plain(&load(&read(BASE)).model);
+    for file in OVER_BASE {
+        let loaded = layered(&[BASE, file]);
+        assert_eq!(loaded.model.routes.routes().len(), 5, "{file}");
+        assert_ne!(config::print_plain(&loaded.model), base, "{file}");
+    }
 }
 
 #[test]

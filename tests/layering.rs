@@ -40,6 +40,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alerts", HIGH),
     ("cloudwatch", HIGH),
     ("daemon", ALL),
+    ("gunicorn", &[]),
+    ("doctor", &["clock", "config", "daemon", "gunicorn", "identity", "tls"]),
     ("cli", EVERYTHING),
 ];
 
@@ -59,6 +61,8 @@ const HIGH: &[&str] = &[
     "telemetry",
 ];
 const EVERYTHING: &[&str] = &[
+    "doctor",
+    "gunicorn",
     "daemon",
     "admin",
     "alerts",
@@ -116,6 +120,10 @@ const PURE: &[&str] = &[
     "telemetry/emf",
     "telemetry/totals",
     "telemetry/access_line",
+    "gunicorn/arguments",
+    "gunicorn/literals",
+    "gunicorn/settings",
+    "gunicorn/sockets",
     "store/encoding",
     "store/wire",
 ];

@@ -1,4 +1,4 @@
-//! `tollgate check`
+//! `tollgate check`: each file on its own, or the files of `--config` as one configuration.
 
 use std::process::ExitCode;
 
@@ -6,21 +6,26 @@ use crate::config;
 use crate::config::model::Model;
 use crate::telemetry::emf::catalog::custom_metrics;
 
-use super::load::load;
+use super::load::{load, name_of};
 use super::options::Check;
 use super::{CONFIGURATION, USAGE, terminal};
 
-/// Loads every file as `run` would, and stops before anything is opened.
+/// Loads every configuration as `run` would, and stops before anything is opened.
 pub(super) fn check(arguments: &Check) -> ExitCode {
     if arguments.print && arguments.files.len() > 1 {
-        terminal::fail("`--print` takes one file", "check the others by a command of their own");
+        terminal::fail(
+            "`--print` takes one configuration",
+            "check the others by a command of their own, or give files that belong together by `--config`",
+        );
         return ExitCode::from(USAGE);
     }
     let overrides = arguments.overrides.to_overrides();
     let mut wrong = false;
     let mut told = String::new();
-    for path in &arguments.files {
-        let Some(loaded) = load(Some(path), &overrides) else {
+    let apart = arguments.files.iter().map(std::slice::from_ref);
+    let together = Some(arguments.config.as_slice()).filter(|files| !files.is_empty());
+    for paths in apart.chain(together) {
+        let Some(loaded) = load(paths, &overrides) else {
             wrong = true;
             continue;
         };
@@ -28,13 +33,13 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
         match arguments.print {
             true => told.push_str(&config::print(&loaded)),
             false => {
-                let name = path.display();
-                told.push_str(&format!("tollgate: `{name}` is correct\n"));
-                told.extend(forecast(&loaded.model).map(|text| format!("tollgate: `{name}` {text}\n")));
+                let name = name_of(paths);
+                told.push_str(&format!("tollgate: {name} is correct\n"));
+                told.extend(forecast(&loaded.model).map(|text| format!("tollgate: {name} {text}\n")));
             }
         }
         if let Some((message, help)) = above_budget(&loaded.model) {
-            terminal::warn(&format!("`{}` {message}", path.display()), &help);
+            terminal::warn(&format!("{} {message}", name_of(paths)), &help);
         }
     }
     let written = terminal::to_stdout(told.as_bytes());

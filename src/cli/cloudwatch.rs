@@ -4,7 +4,7 @@
 
 use std::env;
 use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::{Loaded, Overrides};
 
 use super::load::load;
 use super::options::{ApplyCloudwatch, Cloudwatch, DoctorCloudwatch, PlanCloudwatch, PlanFormat};
-use super::{CONFIGURATION, USAGE, terminal};
+use super::{CONFIGURATION, USAGE, steps, terminal};
 
 /// CloudWatch keeps minutes for two weeks.
 const SINCE: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(14 * 86_400);
@@ -124,18 +124,22 @@ fn examine(arguments: &DoctorCloudwatch) -> Result<ExitCode, Failure> {
         log_group: arguments.log_group.clone(),
         since,
     };
-    let steps = doctor::examine(&model(&arguments.config)?, &options);
+    let found = doctor::examine(&model(&arguments.config)?, &options);
     let written = match arguments.json {
-        true => pretty(&serde_json::to_value(&steps).unwrap_or_default()),
-        false => doctor::text(&steps),
+        true => pretty(&serde_json::to_value(&found).unwrap_or_default()),
+        false => {
+            let rows: Vec<steps::Row<'_>> =
+                found.iter().map(|step| (step.step, step.state.word(), &*step.found, &*step.help)).collect();
+            steps::text(&rows)
+        }
     };
     let written = terminal::to_stdout(written.as_bytes());
-    Ok(if doctor::is_well(&steps) { written } else { ExitCode::FAILURE })
+    Ok(if doctor::is_well(&found) { written } else { ExitCode::FAILURE })
 }
 
 /// The configuration; what is wrong with it has been told if there is none.
-fn model(path: &Path) -> Result<Model, Failure> {
-    let Some(Loaded { model, warnings, .. }) = load(Some(path), &Overrides::default()) else {
+fn model(paths: &[PathBuf]) -> Result<Model, Failure> {
+    let Some(Loaded { model, warnings, .. }) = load(paths, &Overrides::default()) else {
         return Err((String::new(), String::new(), CONFIGURATION));
     };
     terminal::to_stderr(&warnings.render(terminal::color_on_stderr()));

@@ -45,7 +45,7 @@ pub(super) fn explain(arguments: &Explain) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let overrides = arguments.overrides.to_overrides();
-    let Some(mut loaded) = load(arguments.config.as_deref(), &overrides) else {
+    let Some(mut loaded) = load(&arguments.config, &overrides) else {
         return ExitCode::from(CONFIGURATION);
     };
     carry_over(&Limits::default(), &mut loaded.model.limits);

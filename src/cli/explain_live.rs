@@ -56,7 +56,7 @@ struct Answer {
 pub(super) fn explain_live(arguments: &Explain) -> ExitCode {
     let told = || {
         let question = question(arguments)?;
-        let admin = Admin::of(&arguments.asking, arguments.config.as_deref())?;
+        let admin = Admin::of(&arguments.asking, &arguments.config)?;
         let answer = admin.send(&Method::POST, "/explain", &question)?;
         let explanation = serde_json::from_value(answer).map_err(|_| admin.is_something_else())?;
         let mut text = String::new();

@@ -1,11 +1,11 @@
-//! From the path of a configuration file to a configuration, for `run` and `check` alike.
+//! From the paths of configuration files to a configuration, for `run` and `check` alike.
 
 use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::config::{self, Loaded, Overrides, Report};
+use crate::config::{self, Layer, Loaded, Overrides, Report};
 
 use super::terminal;
 
@@ -19,9 +19,9 @@ const MAX_CREDENTIAL: u64 = 1 << 20;
 
 /// Why there is no configuration.
 pub(super) enum Failure {
-    /// The file cannot be read.
-    Unreadable(String),
-    /// What is in it is wrong.
+    /// Files cannot be read.
+    Unreadable(Vec<String>),
+    /// What is in them is wrong.
     Wrong(Report),
 }
 
@@ -29,40 +29,45 @@ impl Failure {
     /// For a log: a line for each problem.
     pub(super) fn lines(&self) -> Vec<String> {
         match self {
-            Failure::Unreadable(message) => vec![message.clone()],
+            Failure::Unreadable(messages) => messages.clone(),
             Failure::Wrong(report) => report.lines(),
         }
     }
 }
 
-/// Loads a file, or with no file the defaults.
-pub(super) fn try_load(path: Option<&Path>, overrides: &Overrides) -> Result<Loaded, Failure> {
-    let (name, bytes) = match path {
-        None => ("command line".to_owned(), Vec::new()),
-        Some(path) => match read(path) {
-            Ok(bytes) => (path.display().to_string(), bytes),
+/// Loads files, of which later ones win key by key, or with no file the defaults.
+pub(super) fn try_load(paths: &[PathBuf], overrides: &Overrides) -> Result<Loaded, Failure> {
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    for path in paths {
+        match read(path) {
+            Ok(bytes) => files.push((path.display().to_string(), bytes)),
             Err(error) => {
-                let message = format!("cannot read `{}`: {}", path.display(), reason(&error));
-                return Err(Failure::Unreadable(message));
+                unreadable.push(format!("cannot read `{}`: {}", path.display(), reason(&error)));
             }
-        },
-    };
-    let loaded = match String::from_utf8(bytes) {
-        Ok(text) => config::load(&text, &name, &variable, overrides),
-        Err(error) => match config::not_utf8(error.as_bytes(), &name) {
-            Some(report) => Err(report),
-            None => config::load("", &name, &variable, overrides),
-        },
-    };
-    loaded.map_err(Failure::Wrong)
+        }
+    }
+    if !unreadable.is_empty() {
+        return Err(Failure::Unreadable(unreadable));
+    }
+    if files.is_empty() {
+        files.push(("command line".to_owned(), Vec::new()));
+    }
+    let layers: Vec<Layer<'_>> = files.iter().map(|(file, bytes)| Layer { file, bytes }).collect();
+    config::load_layers(&layers, &variable, overrides).map_err(Failure::Wrong)
+}
+
+/// The name of a configuration in a sentence.
+pub(super) fn name_of(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    names.join(" + ")
 }
 
 /// As [`try_load`]; problems are told here, on standard error. `None` means that there were some. Warnings are the
 /// caller's to tell.
-pub(super) fn load(path: Option<&Path>, overrides: &Overrides) -> Option<Loaded> {
-    match try_load(path, overrides) {
+pub(super) fn load(paths: &[PathBuf], overrides: &Overrides) -> Option<Loaded> {
+    match try_load(paths, overrides) {
         Ok(loaded) => return Some(loaded),
-        Err(Failure::Unreadable(message)) => terminal::fail(&message, ""),
+        Err(Failure::Unreadable(messages)) => messages.iter().for_each(|message| terminal::fail(message, "")),
         Err(Failure::Wrong(report)) => terminal::to_stderr(&report.render(terminal::color_on_stderr())),
     }
     None

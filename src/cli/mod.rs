@@ -6,8 +6,10 @@
 mod check;
 mod cloudwatch;
 mod columns;
+mod doctor;
 mod explain;
 mod explain_live;
+mod init;
 mod keys;
 mod limits;
 mod live;
@@ -16,6 +18,7 @@ mod man;
 mod options;
 mod reload;
 mod run;
+mod steps;
 mod terminal;
 mod top;
 
@@ -53,6 +56,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Top(arguments) => top::top(&arguments),
         Command::Cloudwatch(command) => cloudwatch::cloudwatch(&command),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tollgate", &mut script);

@@ -12,7 +12,8 @@ use crate::config::Overrides;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done; for `run`: every exchange finished before the end
-  1   could not start, or the drain ran out of time; a running tollgate or AWS could not be asked, or said no
+  1   could not start, or the drain ran out of time; a running tollgate or AWS could not be asked, or said no;
+      `doctor` found a problem; `init` wrote nothing
   2   wrong use of the command line
   78  wrong configuration, or a file that cannot be read";
 
@@ -42,11 +43,22 @@ pub(super) enum Command {
     ///
     /// Nothing is opened or bound. Exits with 78 if any file is wrong; warnings do not count.
     Check(Check),
+    /// Write a configuration for the Gunicorn that runs here
+    ///
+    /// Looks at its processes and at nothing else, asks nothing, and writes tollgate.toml, a snippet for nginx and a
+    /// drop-in for tollgate.service, each with where its values come from. Nothing is overwritten: if one of the files
+    /// is there already none is written, and the exit code is 1.
+    Init(Init),
     /// Tell what would happen to a request: its route, its caller, its limits, its answer
     ///
     /// Told for a tollgate that has just started: every bucket is full. With `--live` told by the running one, with
     /// what each bucket holds.
     Explain(Explain),
+    /// Look whether a configuration fits this host, its Gunicorn and what runs here
+    ///
+    /// A line for each thing: ok, warning, problem, or not seen, with what to do. Nothing is changed. Exits with 1 if
+    /// there is a problem.
+    Doctor(Doctor),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
@@ -76,8 +88,10 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Configuration file; its values give way to the options below
+    ///
+    /// May be repeated: later files win key by key.
     #[arg(long, short, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) overrides: Overriding,
     /// Worker threads; by default one a core
@@ -93,16 +107,48 @@ pub(super) struct Run {
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Configuration files
-    #[arg(required = true, value_name = "FILE")]
+    /// Configuration files, each of them a whole
+    #[arg(required_unless_present = "config", conflicts_with = "config", value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
+    /// Configuration file; repeated, the files are one configuration, in which later ones win key by key
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: Vec<PathBuf>,
     /// Write the resolved configuration to standard output, each value with where it comes from
     ///
-    /// The output is a configuration file itself. Takes one file.
+    /// The output is a configuration file itself. Takes one configuration.
     #[arg(long)]
     pub(super) print: bool,
     #[command(flatten)]
     pub(super) overrides: Overriding,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where to write
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Process id of the Gunicorn, if several run; by default the lowest
+    #[arg(long, value_name = "PID")]
+    pub(super) pid: Option<u32>,
+    /// Where the kernel tells of processes; in a container that sees its host's, where that is mounted
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    pub(super) proc: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
+    /// The systemd service that runs tollgate
+    #[arg(long, value_name = "NAME", default_value = "tollgate.service")]
+    pub(super) unit: String,
+    /// Where the kernel tells of processes; in a container that sees its host's, where that is mounted
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    pub(super) proc: PathBuf,
+    /// Write what was found as a JSON list
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -162,8 +208,10 @@ pub(super) struct Explain {
     /// Method and path, "POST /api/v1/query"; a path alone is a GET
     pub(super) request: String,
     /// Configuration file; with `--live` the one whose `[admin]` says where to ask
+    ///
+    /// May be repeated: later files win key by key.
     #[arg(long, short, value_name = "FILE", required_unless_present = "live", conflicts_with = "admin")]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Vec<PathBuf>,
     /// Ask the running tollgate, which answers with the levels of this moment
     #[arg(long, conflicts_with_all = ["listen", "upstream"])]
     pub(super) live: bool,
@@ -203,9 +251,9 @@ pub(super) enum Cloudwatch {
 
 #[derive(Debug, Args)]
 pub(super) struct PlanCloudwatch {
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
     /// Text for people, bodies of the API as JSON, or a CloudFormation template as JSON
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     pub(super) format: PlanFormat,
@@ -224,9 +272,9 @@ pub(super) enum PlanFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct ApplyCloudwatch {
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
     /// Do not ask before changing something
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -237,9 +285,9 @@ pub(super) struct ApplyCloudwatch {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorCloudwatch {
-    /// Configuration file
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Configuration file; repeated, later files win key by key
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub(super) config: Vec<PathBuf>,
     /// Configuration of the CloudWatch agent, if it is not where the agent's package puts it
     #[arg(long, value_name = "FILE")]
     pub(super) agent_config: Option<PathBuf>,

@@ -13,7 +13,7 @@ use super::{CONFIGURATION, USAGE, terminal};
 
 /// Loads the configuration and serves.
 pub(super) fn run(arguments: &Run) -> ExitCode {
-    if arguments.config.is_none() && !arguments.overrides.upstream_is_given() {
+    if arguments.config.is_empty() && !arguments.overrides.upstream_is_given() {
         terminal::fail(
             "nothing says where the app listens",
             "give a configuration, `tollgate run --config tollgate.toml`, or the app's address alone, \
@@ -22,10 +22,10 @@ pub(super) fn run(arguments: &Run) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let overrides = arguments.overrides.to_overrides();
-    match load(arguments.config.as_deref(), &overrides) {
+    match load(&arguments.config, &overrides) {
         Some(loaded) => {
             let warnings = loaded.warnings.lines();
-            let reload = arguments.config.clone().map(|path| again(path, overrides));
+            let reload = (!arguments.config.is_empty()).then(|| again(arguments.config.clone(), overrides));
             let workers = arguments.workers.map(usize::from);
             daemon::run(Arc::new(loaded.model), workers, &warnings, reload, arguments.replaces)
         }
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Run) -> ExitCode {
     }
 }
 
-/// Reads the same file with the same options once more.
-fn again(path: PathBuf, overrides: Overrides) -> Load {
-    Box::new(move || try_load(Some(&path), &overrides).map_err(|failure: Failure| failure.lines()))
+/// Reads the same files with the same options once more.
+fn again(paths: Vec<PathBuf>, overrides: Overrides) -> Load {
+    Box::new(move || try_load(&paths, &overrides).map_err(|failure: Failure| failure.lines()))
 }

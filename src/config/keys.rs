@@ -13,10 +13,12 @@ use toml::de::{DeTable, DeValue};
 
 use crate::identity::{Holder, KeyDigest, Keys};
 
+use super::layers::Below;
 use super::print::quote;
 use super::reader::Reader;
 use super::report::{Finding, Place, Report, Severity, shown};
 use super::routes::is_name;
+use super::sources::Sources;
 use super::syntax;
 use super::table::Table;
 
@@ -37,13 +39,14 @@ pub struct LoadedKeys {
 
 /// Reads a keys file; `file` is its name in messages.
 pub fn load(text: &str, file: &str, unix_seconds: u64) -> Result<LoadedKeys, Report> {
+    let sources = Sources::one(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     let syntax = syntax::findings(text, &errors);
     if !syntax.structure_is_known {
-        return Err(Report::new(file, text, syntax.findings));
+        return Err(Report::new(&sources, text, syntax.findings));
     }
     let no_variables = |_: &str| None;
-    let mut reader = Reader::new(text, &no_variables);
+    let mut reader = Reader::new(&sources, Below::default(), &no_variables);
     let mut keys = Keys::default();
     let mut places = HashMap::new();
     let mut headers = Vec::new();
@@ -62,7 +65,7 @@ pub fn load(text: &str, file: &str, unix_seconds: u64) -> Result<LoadedKeys, Rep
     let syntax_findings = syntax.findings.into_iter().filter(|finding| !is_within(finding, &unread));
     let mut findings = reader.findings;
     findings.extend(syntax_findings);
-    let report = Report::new(file, text, findings);
+    let report = Report::new(&sources, text, findings);
     if report.errors() > 0 { Err(report) } else { Ok(LoadedKeys { keys, headers, warnings: report }) }
 }
 
@@ -120,8 +123,8 @@ fn digest(table: &mut Table<'_, '_>, header: &Range<usize>) -> Option<(KeyDigest
         _ => "no text in quotes".to_owned(),
     };
     // It may be the key itself that was written here, so the line is not shown.
-    let line = table.reader.lines.number(span.start);
-    let message = format!("`sha256` on line {line} must be 64 hexadecimal digits, found {found}");
+    let line = table.reader.position(span.start).in_words();
+    let message = format!("`sha256` on {line} must be 64 hexadecimal digits, found {found}");
     table.reader.error(Place::File, message, help);
     None
 }

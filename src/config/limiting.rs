@@ -124,10 +124,10 @@ fn key(reader: &mut Reader<'_>, text: &Text) -> Option<[u8; 32]> {
     let hash = bytes.collect::<Option<Vec<u8>>>().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     if hash.is_none() {
         let line = match &text.place {
-            Place::Bytes(span) => reader.lines.number(span.start),
-            Place::File | Place::CommandLine | Place::Environment => 0,
+            Place::Bytes(span) => reader.position(span.start).in_words(),
+            Place::File | Place::CommandLine | Place::Environment => String::new(),
         };
-        let message = format!("`exempt.keys` on line {line} holds something that is not a SHA-256");
+        let message = format!("`exempt.keys` on {line} holds something that is not a SHA-256");
         let help = "write the hash of the key in 64 hexadecimal digits, never the key: `sha256:9f86d0…`";
         reader.error(Place::File, message, help);
     }

@@ -1,9 +1,10 @@
 //! From a configuration file's text to a model that holds no bad state. Opens nothing.
 //!
-//! The way of a file: [`load`] parses the text into a tree that knows its places (`syntax` words the
-//! errors of the grammar), `reader` walks it table by table and asks for keys of a kind (`values`,
-//! `units`, `interpolate`, `secret`), `listen`, `upstream`, `routes`, `telling` and the others build the model's
-//! parts, and what is wrong on the way is gathered into one [`Report`].
+//! The way of a file: [`load_layers`] puts the texts one behind the other (`sources`), parses each into a tree that
+//! knows its places and makes one tree of them (`layers`; `syntax` words the errors of the grammar), `reader` walks it
+//! table by table and asks for keys of a kind (`values`, `units`, `interpolate`, `secret`), `listen`, `upstream`,
+//! `routes`, `telling` and the others build the model's parts, and what is wrong on the way is gathered into one
+//! [`Report`].
 
 mod address;
 mod admin;
@@ -17,6 +18,7 @@ mod handling;
 mod identity;
 mod interpolate;
 pub mod keys;
+mod layers;
 mod limiting;
 mod limits;
 mod listen;
@@ -28,6 +30,7 @@ mod reader;
 mod report;
 mod routes;
 mod secret;
+mod sources;
 mod store;
 mod suggest;
 mod syntax;
@@ -43,14 +46,15 @@ use std::net::IpAddr;
 
 use toml::de::DeTable;
 
-use excerpt::Lines;
 use model::{ListenAddress, Model, UpstreamAddress};
 pub use origin::{Origin, Origins};
-pub use print::{print, print_plain};
+pub use print::{print, print_plain, quote};
 use reader::Reader;
 use report::{Finding, Place, Severity};
 pub use report::{MAX_SHOWN, Report};
 pub use routes::is_name;
+use sources::Sources;
+pub use sources::{Layer, Position};
 
 /// What the command line sets; it goes before the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,30 +76,38 @@ pub struct Loaded {
     pub origins: Origins,
 }
 
-/// Reads a configuration; `file` is its name in messages.
-///
-/// Without a file the text is empty. The environment is asked through `env` for the variables the
-/// text names, and where it has a table `[emf]` for those of the AWS libraries for that format.
+/// Reads a configuration of one file; `file` is its name in messages.
 pub fn load(
     text: &str,
     file: &str,
     env: &dyn Fn(&str) -> Option<String>,
     overrides: &Overrides,
 ) -> Result<Loaded, Report> {
-    let (root, errors) = DeTable::parse_recoverable(text);
-    let suspects = if errors.is_empty() { Vec::new() } else { secret::suspects(text) };
-    let shown = secret::masked(text, &suspects);
-    let syntax = syntax::findings(&shown, &errors);
-    if !syntax.structure_is_known {
-        return Err(Report::new(file, &shown, syntax.findings));
+    load_layers(&[Layer { file, bytes: text.as_bytes() }], env, overrides)
+}
+
+/// Reads a configuration of several files, of which later ones win key by key.
+///
+/// Without a file there is one with an empty text. The environment is asked through `env` for the variables the
+/// texts name, and where they have a table `[emf]` for those of the AWS libraries for that format.
+pub fn load_layers(
+    layers: &[Layer<'_>],
+    env: &dyn Fn(&str) -> Option<String>,
+    overrides: &Overrides,
+) -> Result<Loaded, Report> {
+    let sources = Sources::of(layers);
+    let mut parsed = layers::parse(&sources);
+    if !parsed.structure_is_known {
+        return Err(Report::new(&sources, &parsed.shown, parsed.findings));
     }
-    let mut reader = Reader::new(text, env);
-    let model = read(&mut reader, root.get_ref(), overrides);
-    let shown = secret::masked(&shown, &reader.secrets);
-    let (mut findings, origins, lines) = (reader.findings, reader.origins, reader.lines);
-    drop_echoes(&lines, &syntax.findings, &mut findings);
-    findings.extend(syntax.findings);
-    let report = Report::new(file, &shown, findings);
+    let (root, below) = layers::merged(&mut parsed);
+    let mut reader = Reader::new(&sources, below, env);
+    let model = read(&mut reader, &root, overrides);
+    let shown = secret::masked(&parsed.shown, &reader.secrets);
+    let (mut findings, origins) = (reader.findings, reader.origins);
+    drop_echoes(&sources, &parsed.findings, &mut findings);
+    findings.extend(parsed.findings);
+    let report = Report::new(&sources, &shown, findings);
     match model {
         Some(model) if report.errors() == 0 => Ok(Loaded { model, warnings: report, origins }),
         _ => Err(report),
@@ -104,18 +116,9 @@ pub fn load(
 
 /// A report that these bytes are not UTF-8, which TOML must be; `None` when they are.
 pub fn not_utf8(bytes: &[u8], file: &str) -> Option<Report> {
-    let error = std::str::from_utf8(bytes).err()?;
-    let at = error.valid_up_to();
-    // Each wrong byte becomes one replacement character, behind text that is unchanged.
-    let text = String::from_utf8_lossy(bytes);
-    let finding = Finding {
-        severity: Severity::Error,
-        place: Place::Bytes(at..at + '\u{fffd}'.len_utf8()),
-        message: "the file is not UTF-8".to_owned(),
-        help: "save it in UTF-8; this byte belongs to no character".to_owned(),
-        note: None,
-    };
-    Some(Report::new(file, &text, vec![finding]))
+    let sources = Sources::of(&[Layer { file, bytes }]);
+    let place = sources.files().first()?.not_utf8.clone()?;
+    Some(Report::new(&sources, sources.text(), vec![layers::not_utf8(place)]))
 }
 
 /// Every key there is, by dotted path: `routes.match` for one of `[[routes]]`, `limits.*.rate` where the file
@@ -124,9 +127,10 @@ pub fn keys() -> BTreeSet<String> {
     // A table whose name the file chooses is asked for its keys only when there is one.
     const TABLES: &str =
         "[[routes]]\n[limits.any.tiers.any]\n[[alerts.rules]]\n[[listen.tls.certificates]]\n";
-    let (root, _) = DeTable::parse_recoverable(TABLES);
-    let mut reader = Reader::new(TABLES, &|_| None);
-    read(&mut reader, root.get_ref(), &Overrides::default());
+    let sources = Sources::one("", TABLES);
+    let (root, below) = layers::merged(&mut layers::parse(&sources));
+    let mut reader = Reader::new(&sources, below, &|_| None);
+    read(&mut reader, &root, &Overrides::default());
     reader.known()
 }
 
@@ -196,19 +200,18 @@ fn refuse_loop(reader: &mut Reader<'_>, model: &Model) {
             (Origin::CommandLine { .. }, _) | (_, None) => Place::CommandLine,
             (_, Some(span)) => Place::Bytes(span),
         };
-        reader.error(
-            place,
-            "`[upstream]` has the address tollgate listens on, so it would call itself",
-            "write the address Gunicorn listens on, its `--bind`",
-        );
+        let message = "`[upstream]` has the address tollgate listens on, so it would call itself".to_owned();
+        let help = "write the address Gunicorn listens on, its `--bind`".to_owned();
+        let note = reader.elsewhere(&place, "listen.address", "tollgate listens here");
+        reader.find(Severity::Error, place, message, help, note);
     }
     if model.upstream.canary.as_ref().is_some_and(|canary| is_ours(&canary.address)) {
         let place = reader.span("upstream.canary.address").map_or(Place::File, Place::Bytes);
-        reader.error(
-            place,
-            "`[upstream.canary]` has the address tollgate listens on, so it would call itself",
-            "write the address the second version listens on, its `--bind`",
-        );
+        let message =
+            "`[upstream.canary]` has the address tollgate listens on, so it would call itself".to_owned();
+        let help = "write the address the second version listens on, its `--bind`".to_owned();
+        let note = reader.elsewhere(&place, "listen.address", "tollgate listens here");
+        reader.find(Severity::Error, place, message, help, note);
     }
 }
 
@@ -228,9 +231,9 @@ fn is_same(listen: &ListenAddress, upstream: &UpstreamAddress) -> bool {
 }
 
 /// Removes what was only found because a value on the same line could not be read.
-fn drop_echoes(lines: &Lines, syntax: &[Finding], findings: &mut Vec<Finding>) {
+fn drop_echoes(sources: &Sources, syntax: &[Finding], findings: &mut Vec<Finding>) {
     let line = |finding: &Finding| match &finding.place {
-        Place::Bytes(span) => Some(lines.number(span.start)),
+        Place::Bytes(span) => Some(sources.line_of_all(span.start)),
         _ => None,
     };
     if syntax.is_empty() {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::sources::Position;
+
 /// Where one value comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origin {
@@ -11,13 +13,13 @@ pub enum Origin {
     Default,
     /// A line of the file.
     File {
-        /// From 1.
-        line: usize,
+        /// Which one.
+        at: Position,
     },
     /// A line of the file that takes it, or a part of it, from environment variables.
     Environment {
-        /// From 1.
-        line: usize,
+        /// Which one.
+        at: Position,
         /// Their names, in the order of use.
         variables: Vec<String>,
     },
@@ -37,9 +39,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::File { line } => write!(f, "line {line}"),
-            Origin::Environment { line, variables } => {
-                write!(f, "line {line}, from")?;
+            Origin::File { at } => write!(f, "{at}"),
+            Origin::Environment { at, variables } => {
+                write!(f, "{at}, from")?;
                 for variable in variables {
                     write!(f, " ${{{variable}}}")?;
                 }

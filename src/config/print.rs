@@ -244,7 +244,7 @@ fn list(quoted: Vec<String>) -> String {
 }
 
 /// A TOML basic string, with dollar signs doubled so that they are not read as variables.
-pub(super) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for found in text.chars() {

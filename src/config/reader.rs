@@ -9,17 +9,19 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::excerpt::Lines;
 use super::interpolate::interpolate;
+use super::layers::Below;
 use super::origin::{Origin, Origins};
 use super::report::{Finding, MAX_SHOWN, Place, Severity, shown};
+use super::sources::{Position, Sources};
 use super::suggest::{alternatives, nearest};
 use super::table::{Entry, Named, Table};
 
 /// What is gathered while tables are read.
 pub(crate) struct Reader<'d> {
-    source: &'d str,
-    pub(crate) lines: Lines,
+    sources: &'d Sources,
+    /// What later files replaced.
+    below: Below,
     pub(super) env: &'d dyn Fn(&str) -> Option<String>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) origins: Origins,
@@ -66,17 +68,22 @@ impl Text {
 }
 
 impl<'d> Reader<'d> {
-    pub(crate) fn new(source: &'d str, env: &'d dyn Fn(&str) -> Option<String>) -> Reader<'d> {
+    pub(crate) fn new(
+        sources: &'d Sources,
+        mut below: Below,
+        env: &'d dyn Fn(&str) -> Option<String>,
+    ) -> Reader<'d> {
+        let secrets = std::mem::take(&mut below.secrets);
         Reader {
-            source,
-            lines: Lines::new(source),
+            sources,
+            below,
             env,
             findings: Vec::new(),
             origins: Origins::default(),
             spans: BTreeMap::new(),
             known: BTreeSet::new(),
             refused: BTreeSet::new(),
-            secrets: Vec::new(),
+            secrets,
         }
     }
 
@@ -104,6 +111,26 @@ impl<'d> Reader<'d> {
         self.spans.get(path).cloned()
     }
 
+    /// The line that holds this byte.
+    pub(crate) fn position(&self, at: usize) -> Position {
+        self.sources.position(at)
+    }
+
+    /// The value of another key as a note, if it is in another file than this place.
+    pub(crate) fn elsewhere(&self, place: &Place, path: &str, what: &str) -> Option<(String, Range<usize>)> {
+        let Place::Bytes(here) = place else { return None };
+        let there = self.span(path).filter(|there| self.sources.are_apart(here.start, there.start))?;
+        Some((what.to_owned(), there))
+    }
+
+    /// An error at a key, and at the same key in every file it is in.
+    pub(crate) fn error_at_key(&mut self, key: Range<usize>, message: &str, help: &str) {
+        let others = self.below.keys.get(&key.start).cloned().unwrap_or_default();
+        for place in others.into_iter().chain([key]) {
+            self.error(Place::Bytes(place), message, help);
+        }
+    }
+
     /// Whether an error was found within these bytes.
     pub(crate) fn has_error_in(&self, span: &Range<usize>) -> bool {
         self.findings.iter().any(|finding| {
@@ -119,7 +146,7 @@ impl<'d> Reader<'d> {
             DeValue::Table(_) => "a table".to_owned(),
             _ if self.secrets.contains(&value.span()) => "something else".to_owned(),
             _ => {
-                let written = self.source.get(value.span()).unwrap_or_default();
+                let written = self.sources.text().get(value.span()).unwrap_or_default();
                 let line = written.lines().next().unwrap_or_default();
                 format!("`{}`", shown(line))
             }
@@ -147,15 +174,15 @@ impl<'d> Reader<'d> {
         let mut text = Text {
             text: String::new(),
             place: Place::Bytes(span.clone()),
-            verbatim: self.source.get(inside) == Some(raw.as_ref()),
+            verbatim: self.sources.text().get(inside) == Some(raw.as_ref()),
         };
         match interpolate(raw, self.env) {
             Ok(done) => {
                 text.verbatim &= done.text == *raw;
                 text.text = done.text;
                 if !done.variables.is_empty() {
-                    let line = self.lines.number(span.start);
-                    self.note_environment(&entry.path, line, done.variables);
+                    let at = self.position(span.start);
+                    self.note_environment(&entry.path, at, done.variables);
                 }
                 Some(text)
             }
@@ -168,11 +195,11 @@ impl<'d> Reader<'d> {
         }
     }
 
-    pub(super) fn note_environment(&mut self, path: &str, line: usize, mut variables: Vec<String>) {
+    pub(super) fn note_environment(&mut self, path: &str, at: Position, mut variables: Vec<String>) {
         if let Origin::Environment { variables: before, .. } = self.origins.get(path) {
             variables.splice(0..0, before);
         }
-        self.origins.set(path.to_owned(), Origin::Environment { line, variables });
+        self.origins.set(path.to_owned(), Origin::Environment { at, variables });
     }
 
     /// The table `[name]`, which may be absent.
@@ -291,7 +318,7 @@ impl<'d> Reader<'d> {
                 None if inside.is_empty() => self.table_of(name, names),
                 None => format!("known keys are {}", list(names)),
             };
-            self.error(Place::Bytes(key.span()), message, help);
+            self.error_at_key(key.span(), &message, &help);
         }
     }
 

@@ -5,8 +5,9 @@
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::excerpt::Excerpt;
+use super::sources::{Quote, Sources};
 
 /// Problems of one file that are shown; more would only scroll the first away.
 pub const MAX_SHOWN: usize = 100;
@@ -51,12 +52,12 @@ struct Problem {
     message: String,
     place: Shown,
     help: String,
-    note: Option<(String, Excerpt)>,
+    note: Option<(String, Quote)>,
 }
 
 #[derive(Debug, Clone)]
 enum Shown {
-    Excerpt(Excerpt),
+    Quote(Quote),
     File,
     CommandLine,
     Environment,
@@ -65,15 +66,15 @@ enum Shown {
 /// All problems of one configuration.
 #[derive(Debug, Clone)]
 pub struct Report {
-    file: String,
+    files: Vec<Arc<str>>,
     problems: Vec<Problem>,
     errors: usize,
     warnings: usize,
 }
 
 impl Report {
-    /// A report of `findings` on `source`, which was read from `file`.
-    pub(crate) fn new(file: &str, source: &str, mut findings: Vec<Finding>) -> Report {
+    /// A report of `findings`; `text` is that of the sources without what must not be shown.
+    pub(crate) fn new(sources: &Sources, text: &str, mut findings: Vec<Finding>) -> Report {
         findings.sort_by_key(|finding| match &finding.place {
             Place::Bytes(span) => span.start,
             Place::File => usize::MAX - 2,
@@ -87,16 +88,16 @@ impl Report {
             severity: finding.severity,
             message: finding.message,
             place: match finding.place {
-                Place::Bytes(span) => Shown::Excerpt(Excerpt::new(source, &span)),
+                Place::Bytes(span) => Shown::Quote(sources.quote(text, &span)),
                 Place::File => Shown::File,
                 Place::CommandLine => Shown::CommandLine,
                 Place::Environment => Shown::Environment,
             },
             help: finding.help,
-            note: finding.note.map(|(text, span)| (text, Excerpt::new(source, &span))),
+            note: finding.note.map(|(what, span)| (what, sources.quote(text, &span))),
         };
         Report {
-            file: file.to_owned(),
+            files: sources.names(),
             problems: findings.into_iter().take(MAX_SHOWN).map(show).collect(),
             errors,
             warnings,
@@ -140,8 +141,10 @@ impl Report {
     pub fn lines(&self) -> Vec<String> {
         let line = |problem: &Problem| {
             let place = match &problem.place {
-                Shown::Excerpt(excerpt) => format!("{}:{}:{}", self.file, excerpt.line, excerpt.column),
-                Shown::File => self.file.clone(),
+                Shown::Quote(Quote { file, excerpt }) => {
+                    format!("{file}:{}:{}", excerpt.line, excerpt.column)
+                }
+                Shown::File => self.files(),
                 Shown::CommandLine => "command line".to_owned(),
                 Shown::Environment => "environment".to_owned(),
             };
@@ -160,7 +163,7 @@ impl Report {
         let counts = [count(self.errors, "problem"), count(self.warnings, "warning")];
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         let end = if self.errors > 0 { ", nothing was changed" } else { "" };
-        format!("tollgate: {} in `{}`{end}", counts.join(" and "), self.file)
+        format!("tollgate: {} in `{}`{end}", counts.join(" and "), self.files.join("` + `"))
     }
 
     fn render_problem(&self, out: &mut String, problem: &Problem, paint: Paint) -> fmt::Result {
@@ -172,10 +175,10 @@ impl Report {
         paint.write(out, BOLD, &format!(": {}", problem.message))?;
         out.push('\n');
         match &problem.place {
-            Shown::Excerpt(excerpt) => self.render_excerpt(out, excerpt, style, paint)?,
+            Shown::Quote(quote) => render_quote(out, quote, style, paint)?,
             Shown::File => {
                 paint.write(out, BLUE, " -->")?;
-                writeln!(out, " {}", self.file)?;
+                writeln!(out, " {}", self.files())?;
             }
             Shown::CommandLine => {
                 paint.write(out, BLUE, " -->")?;
@@ -186,10 +189,10 @@ impl Report {
                 writeln!(out, " environment")?;
             }
         }
-        if let Some((text, excerpt)) = &problem.note {
+        if let Some((text, quote)) = &problem.note {
             paint.write(out, BLUE, "note")?;
             writeln!(out, ": {text}")?;
-            self.render_excerpt(out, excerpt, BLUE, paint)?;
+            render_quote(out, quote, BLUE, paint)?;
         }
         if !problem.help.is_empty() {
             paint.write(out, GREEN, "help")?;
@@ -199,22 +202,27 @@ impl Report {
         Ok(())
     }
 
-    fn render_excerpt(&self, out: &mut String, excerpt: &Excerpt, style: &str, paint: Paint) -> fmt::Result {
-        let number = excerpt.line.to_string();
-        let gutter = number.len();
-        paint.write(out, BLUE, &format!("{:gutter$}-->", ""))?;
-        writeln!(out, " {}:{}:{}", self.file, excerpt.line, excerpt.column)?;
-        paint.write(out, BLUE, &format!("{:gutter$} |", ""))?;
-        out.push('\n');
-        paint.write(out, BLUE, &format!("{number} |"))?;
-        let space = if excerpt.text.is_empty() { "" } else { " " };
-        writeln!(out, "{space}{}", excerpt.text)?;
-        paint.write(out, BLUE, &format!("{:gutter$} |", ""))?;
-        write!(out, " {:1$}", "", excerpt.indent)?;
-        paint.write(out, style, &"^".repeat(excerpt.mark))?;
-        out.push('\n');
-        Ok(())
+    /// The names of all files.
+    fn files(&self) -> String {
+        self.files.join(" + ")
     }
+}
+
+fn render_quote(out: &mut String, Quote { file, excerpt }: &Quote, style: &str, paint: Paint) -> fmt::Result {
+    let number = excerpt.line.to_string();
+    let gutter = number.len();
+    paint.write(out, BLUE, &format!("{:gutter$}-->", ""))?;
+    writeln!(out, " {file}:{}:{}", excerpt.line, excerpt.column)?;
+    paint.write(out, BLUE, &format!("{:gutter$} |", ""))?;
+    out.push('\n');
+    paint.write(out, BLUE, &format!("{number} |"))?;
+    let space = if excerpt.text.is_empty() { "" } else { " " };
+    writeln!(out, "{space}{}", excerpt.text)?;
+    paint.write(out, BLUE, &format!("{:gutter$} |", ""))?;
+    write!(out, " {:1$}", "", excerpt.indent)?;
+    paint.write(out, style, &"^".repeat(excerpt.mark))?;
+    out.push('\n');
+    Ok(())
 }
 
 /// What somebody wrote, short enough for a message and without what moves a cursor.

@@ -38,8 +38,8 @@ impl<'d> Table<'_, 'd> {
         match interpolate(raw, self.reader.env) {
             Ok(done) => {
                 if !done.variables.is_empty() {
-                    let line = self.reader.lines.number(span.start);
-                    self.reader.note_environment(&entry.path, line, done.variables);
+                    let at = self.reader.position(span.start);
+                    self.reader.note_environment(&entry.path, at, done.variables);
                     if is_variables_only(raw) {
                         self.reader.origins.set_written(entry.path, raw.to_string());
                     }
@@ -106,6 +106,24 @@ impl<'d> Reader<'d> {
             DeValue::Array(values) => values.iter().for_each(|value| self.hide(value)),
             _ => self.secrets.push(value.span()),
         }
+    }
+}
+
+/// Gathers what may be a secret of a value that a later file replaces; `path` is its key.
+pub(super) fn replaced(path: &str, value: &Spanned<DeValue<'_>>, secrets: &mut Vec<Range<usize>>) {
+    let is_within =
+        |table: &&str| path.strip_prefix(*table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let of_table = !is_within(&"alerts.rules") && TABLES.iter().any(is_within);
+    let of_key = KEYS.contains(&path.rsplit('.').next().unwrap_or(path));
+    match value.get_ref() {
+        DeValue::Table(entries) => {
+            for (key, value) in entries {
+                replaced(&format!("{path}.{}", key.get_ref()), value, secrets);
+            }
+        }
+        DeValue::Array(values) => values.iter().for_each(|value| replaced(path, value, secrets)),
+        _ if of_table || of_key => secrets.push(value.span()),
+        _ => {}
     }
 }
 

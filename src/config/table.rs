@@ -59,9 +59,9 @@ impl<'r, 'd> Table<'r, 'd> {
         self.reader.known.insert(format!("{}.{key}", self.schema));
         let path = format!("{}.{key}", self.path);
         let (_, value) = find(self.entries?, key)?;
-        let line = self.reader.lines.number(value.span().start);
+        let at = self.reader.position(value.span().start);
         self.reader.spans.insert(path.clone(), value.span());
-        self.reader.origins.set(path.clone(), Origin::File { line });
+        self.reader.origins.set(path.clone(), Origin::File { at });
         Some(Entry { key, path, value })
     }
 
@@ -114,9 +114,9 @@ impl<'r, 'd> Table<'r, 'd> {
         let value = self.entries.and_then(|entries| find(entries, key)).map(|(_, value)| value);
         let tables = self.reader.named_tables(key, value, example);
         for named in &tables {
-            let line = self.reader.lines.number(named.place.start);
+            let at = self.reader.position(named.place.start);
             let path = format!("{}.{key}.{}", self.path, named.key);
-            self.reader.origins.set(path, Origin::File { line });
+            self.reader.origins.set(path, Origin::File { at });
         }
         tables
     }
@@ -133,9 +133,9 @@ impl<'r, 'd> Table<'r, 'd> {
         let mut found = Vec::new();
         for (name, value) in entries.into_iter().flatten() {
             let path = format!("{}.{key}.{}", self.path, bare_or_quoted(name.get_ref()));
-            let line = self.reader.lines.number(value.span().start);
+            let at = self.reader.position(value.span().start);
             self.reader.spans.insert(path.clone(), value.span());
-            self.reader.origins.set(path.clone(), Origin::File { line });
+            self.reader.origins.set(path.clone(), Origin::File { at });
             found.push((name.get_ref().to_string(), name.span(), Entry { key, path, value }));
         }
         found
@@ -179,7 +179,7 @@ impl<'r, 'd> Table<'r, 'd> {
     pub(crate) fn refuse(&mut self, key: &str, message: &str, help: &str) {
         if let Some((place, _)) = self.entries.and_then(|entries| find(entries, key)) {
             self.reader.refused.insert(place.start);
-            self.reader.error(Place::Bytes(place), message, help);
+            self.reader.error_at_key(place, message, help);
         }
     }
 

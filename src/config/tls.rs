@@ -110,8 +110,8 @@ fn further(table: &mut Table<'_, '_>, certificates: &mut Vec<CertificateFiles>) 
     const NAME: &str = "[[listen.tls.certificates]]";
     let entries = table.list("certificates", "listen.tls.certificates", "a certificate");
     if let Some((_, first)) = entries.first() {
-        let line = table.reader.lines.number(first.start);
-        table.reader.origins.set("listen.tls.certificates".to_owned(), Origin::File { line });
+        let at = table.reader.position(first.start);
+        table.reader.origins.set("listen.tls.certificates".to_owned(), Origin::File { at });
     }
     for (index, (entry, place)) in entries.into_iter().enumerate() {
         let path = format!("listen.tls.certificates.{index}");

@@ -129,7 +129,8 @@ impl Daemon {
         let secure = model.listen.tls.as_ref().map_or(&[][..], |tls| &tls.addresses);
         let secure = bind::bind_all(secure, &mut binding)
             .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
-        if let Some(unix) = secure.addresses.iter().find(|address| matches!(address, ListenAddress::Unix(_))) {
+        if let Some(unix) = secure.addresses.iter().find(|address| matches!(address, ListenAddress::Unix(_)))
+        {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS is spoken over TCP only");
             return Err(StartError::Listen(unix.to_string(), error));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, Error, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, Error, RootCertStore, StreamOwned};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -77,6 +77,12 @@ impl ClientTls {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| unusable(Error::General(error.to_string())))?;
         Ok(ClientTls { config: Arc::new(config), name, made_of: made_of.finalize().into() })
+    }
+
+    /// Speaks TLS on a blocking socket from here on; it shakes hands with the first bytes.
+    pub fn stream(&self, socket: std::net::TcpStream) -> io::Result<impl io::Read + io::Write> {
+        let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
+        Ok(StreamOwned::new(connection.map_err(io::Error::other)?, socket))
     }
 
     /// Speaks TLS on a socket from here on.

@@ -7,7 +7,7 @@
 mod certificate;
 pub mod client;
 pub mod failure;
-mod files;
+pub mod files;
 pub mod server;
 mod sni;
 

@@ -102,6 +102,11 @@ impl Gunicorn {
         self.process.ended().is_some()
     }
 
+    /// The process id of its master.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// As `[upstream] address` wants it.
     pub fn address(&self) -> &str {
         &self.address

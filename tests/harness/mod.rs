@@ -37,6 +37,7 @@ pub use aws::Moto;
 pub use client::Client;
 pub use manager::Manager;
 pub use origin::{Origin, Peer};
+pub use scratch::Scratch;
 pub use tls::{Authority, Issued, TlsConnector};
 pub use tollgate::{Setup, Tollgate};
 pub use wire::{Ending, Framing};

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -28,6 +28,7 @@ pub struct Setup {
     upstream_address: String,
     upstream: String,
     tables: String,
+    layers: Vec<String>,
     workers: usize,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
@@ -48,6 +49,7 @@ impl Setup {
             upstream_address: upstream.to_owned(),
             upstream: String::new(),
             tables: String::new(),
+            layers: Vec::new(),
             workers: 1,
             environment: Vec::new(),
             arguments: Vec::new(),
@@ -99,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// One more file, over the configuration and the files before it.
+    pub fn layer(mut self, text: &str) -> Setup {
+        self.layers.push(text.to_owned());
+        self
+    }
+
     /// How many workers.
     pub fn workers(mut self, count: usize) -> Setup {
         self.workers = count;
@@ -146,6 +154,11 @@ impl Setup {
     pub fn spawn(self) -> Tollgate {
         let config = self.scratch.file("tollgate.toml");
         std::fs::write(&config, self.text()).unwrap();
+        let mut files = vec![config];
+        for (index, text) in self.layers.iter().enumerate() {
+            files.push(layer_file(&self.scratch, index));
+            std::fs::write(&files[index + 1], text).unwrap();
+        }
         let mut command = match &self.passed {
             None if self.under.is_empty() => command(binary()),
             None => {
@@ -159,20 +172,10 @@ impl Setup {
                 command
             }
         };
-        command.args(["run", "--config"]).arg(&config);
-        command.args(["--workers", &self.workers.to_string()]).args(&self.arguments);
-        command.envs(self.environment);
-        command.env_remove("RUST_LOG").current_dir(self.scratch.path());
+        run_with(&mut command, &files, self.workers);
+        command.args(&self.arguments).envs(self.environment);
         let input = self.passed.map_or_else(Stdio::null, |(_, socket)| socket.into());
-        let process = Process::start_with("tollgate", command, input);
-        Tollgate {
-            process,
-            addresses: Vec::new(),
-            admin: Vec::new(),
-            secure: Vec::new(),
-            config,
-            scratch: self.scratch,
-        }
+        Tollgate::spawn_as(command, input, files, self.scratch)
     }
 
     /// Starts it and waits until it is ready.
@@ -181,6 +184,14 @@ impl Setup {
         tollgate.wait_until_ready();
         tollgate
     }
+}
+
+fn run_with(command: &mut Command, files: &[PathBuf], workers: usize) {
+    command.arg("run");
+    for file in files {
+        command.arg("--config").arg(file);
+    }
+    command.args(["--workers", &workers.to_string()]);
 }
 
 /// A running tollgate.
@@ -195,7 +206,38 @@ pub struct Tollgate {
     scratch: Scratch,
 }
 
+fn layer_file(scratch: &Scratch, index: usize) -> PathBuf {
+    scratch.file(&format!("layer-{index}.toml"))
+}
+
 impl Tollgate {
+    fn spawn_as(mut command: Command, input: Stdio, mut files: Vec<PathBuf>, scratch: Scratch) -> Tollgate {
+        command.env_remove("RUST_LOG").current_dir(scratch.path());
+        let process = Process::start_with("tollgate", command, input);
+        Tollgate {
+            process,
+            addresses: Vec::new(),
+            admin: Vec::new(),
+            secure: Vec::new(),
+            config: files.swap_remove(0),
+            scratch,
+        }
+    }
+
+    /// With these files, of which later ones win, and waits until it is ready.
+    pub fn with_files(files: Vec<PathBuf>, scratch: Scratch) -> Tollgate {
+        let mut command = command(binary());
+        run_with(&mut command, &files, 1);
+        let mut tollgate = Tollgate::spawn_as(command, Stdio::null(), files, scratch);
+        tollgate.wait_until_ready();
+        tollgate
+    }
+
+    /// Replaces a file over the configuration.
+    pub fn rewrite_layer(&self, index: usize, text: &str) {
+        std::fs::write(layer_file(&self.scratch, index), text).unwrap();
+    }
+
     /// With defaults, in front of this upstream address.
     pub fn before(upstream: &str) -> Tollgate {
         Setup::before(upstream).start()
@@ -235,6 +277,11 @@ impl Tollgate {
     /// All addresses, sorted.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// The first address of the admin listener.
+    pub fn admin_address(&self) -> &str {
+        &self.admin[0]
     }
 
     /// An operator at the first address of the admin listener, without a token.

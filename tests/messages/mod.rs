@@ -1,5 +1,7 @@
 //! What is told of every wrong configuration: each `.toml` here has its report in a `.txt` beside it.
 //!
+//! A directory in `layers` is one configuration of several files, in the order of their names.
+//!
 //! `TOLLGATE_BLESS=1 cargo test` writes the reports anew; read the difference before it is kept. A
 //! first line `# options: …` stands for options of the command line.
 
@@ -7,10 +9,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tollgate::config::{self, Overrides};
+use tollgate::config::{self, Layer, Overrides};
 
 /// Where keys files are, beside the configurations.
 const KEYS: &str = "keys";
+/// Where configurations of several files are.
+const LAYERS: &str = "layers";
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages")
@@ -19,7 +23,8 @@ fn directory() -> PathBuf {
 fn cases() -> BTreeSet<PathBuf> {
     let files = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
     let paths = files(directory()).chain(files(directory().join(KEYS)));
-    paths.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect()
+    let of_one_file = paths.filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    of_one_file.chain(files(directory().join(LAYERS)).filter(|path| path.is_dir())).collect()
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -46,7 +51,22 @@ fn overrides(text: &str) -> Overrides {
     overrides
 }
 
+/// What is told of all files of a directory as one configuration.
+fn report_of_layers(path: &Path) -> String {
+    let files: BTreeSet<PathBuf> = fs::read_dir(path).unwrap().map(|file| file.unwrap().path()).collect();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let read: Vec<_> = files.iter().map(|path| (name(path), fs::read(path).unwrap())).collect();
+    let layers: Vec<Layer<'_>> = read.iter().map(|(file, bytes)| Layer { file, bytes }).collect();
+    match config::load_layers(&layers, &variable, &Overrides::default()) {
+        Ok(loaded) => loaded.warnings.render(false),
+        Err(report) => report.render(false),
+    }
+}
+
 fn report(path: &Path) -> String {
+    if path.is_dir() {
+        return report_of_layers(path);
+    }
     let bytes = fs::read(path).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
     let report = match std::str::from_utf8(&bytes) {
@@ -84,10 +104,13 @@ fn every_wrong_configuration_is_told_as_written_down() {
 
 #[test]
 fn no_report_is_left_without_its_configuration() {
-    for file in fs::read_dir(directory()).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|end| end == "txt") {
-            assert!(path.with_extension("toml").exists(), "{}", path.display());
+    for directory in [directory(), directory().join(KEYS), directory().join(LAYERS)] {
+        for file in fs::read_dir(directory).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|end| end == "txt") {
+                let is_there = path.with_extension("toml").exists() || path.with_extension("").is_dir();
+                assert!(is_there, "{}", path.display());
+            }
         }
     }
 }

@@ -65,6 +65,26 @@ fn the_same_file_changes_nothing() {
 }
 
 #[test]
+fn every_file_is_read_again() {
+    let origin = echoing();
+    let tollgate = Setup::before(origin.address())
+        .table(&named("query"))
+        .layer("[listen]\nmax_uri = \"1KiB\"\n")
+        .layer("[[routes]]\nname = \"query\"\nmax_body = \"1KiB\"\n")
+        .start();
+    tollgate.rewrite_layer(0, "[listen]\nmax_uri = \"2KiB\"\n");
+    let events = tollgate.reload(&tollgate.config_text().replace("/*", "/{all}"));
+    assert!(was_reloaded(&events), "{events:?}");
+    let keys: Vec<&str> = events.iter().filter_map(|event| event["key"].as_str()).collect();
+    assert_eq!(keys, ["listen.max_uri", "routes.query.match"]);
+    tollgate.rewrite_layer(1, "[listen]\nmax_uri = \"loud\"\n");
+    let events = tollgate.hang_up();
+    let told = messages(&events);
+    assert!(told.iter().any(|message| message.contains("layer-1.toml:2:11")), "{told:?}");
+    assert!(!was_reloaded(&events));
+}
+
+#[test]
 fn a_wrong_file_changes_nothing_and_every_problem_is_told() {
     let origin = echoing();
     let tollgate = Setup::before(origin.address()).table(&named("old")).start();

@@ -19,7 +19,7 @@ use crate::config::Overrides;
 use crate::config::model::ListenAddress;
 use crate::config::model::admin::Secret;
 
-use super::load::load;
+use super::load::{load, name_of};
 use super::options::live::{Asking, AskingByFile};
 use super::{CONFIGURATION, USAGE, terminal};
 
@@ -87,15 +87,15 @@ pub(super) struct Admin {
 impl Admin {
     /// By the arguments of a command that may name a configuration file.
     pub(super) fn by_file(arguments: &AskingByFile) -> Result<Admin, Failure> {
-        Admin::of(&arguments.asking, arguments.config.as_deref())
+        Admin::of(&arguments.asking, &arguments.config)
     }
 
-    /// By the arguments, the file's `[admin]` where `--admin` is not given, the environment.
-    pub(super) fn of(asking: &Asking, config: Option<&Path>) -> Result<Admin, Failure> {
+    /// By the arguments, the files' `[admin]` where `--admin` is not given, the environment.
+    pub(super) fn of(asking: &Asking, config: &[PathBuf]) -> Result<Admin, Failure> {
         let (place, configured) = match (&asking.admin, config) {
             (Some(address), _) => (place(address)?, None),
-            (None, Some(path)) => from_file(path)?,
-            (None, None) => (of_tcp(USUAL), None),
+            (None, [_, ..]) => from_files(config)?,
+            (None, []) => (of_tcp(USUAL), None),
         };
         let token = match (&asking.token_file, env::var(VARIABLE)) {
             (Some(path), _) => Some(read_token(path)?),
@@ -107,22 +107,20 @@ impl Admin {
     }
 }
 
-fn from_file(path: &Path) -> Result<(Place, Option<Secret>), Failure> {
-    let Some(loaded) = load(Some(path), &Overrides::default()) else {
+fn from_files(paths: &[PathBuf]) -> Result<(Place, Option<Secret>), Failure> {
+    let Some(loaded) = load(paths, &Overrides::default()) else {
         return Err(Failure { code: CONFIGURATION, ..Failure::new("", "") });
     };
     let Some(admin) = loaded.model.admin else {
-        let message = format!("`{}` has no `[admin]`, so its tollgate cannot be asked", path.display());
+        let message = format!("{} has no `[admin]`, so its tollgate cannot be asked", name_of(paths));
         let help = format!("add `[admin]` with `address = \"{USUAL}\"`, or name the listener with `--admin`");
         return Err(Failure { code: CONFIGURATION, ..Failure::new(message, help) });
     };
     match admin.addresses.iter().find_map(reachable) {
         Some(place) => Ok((place, admin.token)),
         None => {
-            let message = format!(
-                "only systemd knows where the tollgate of `{}` listens for operators",
-                path.display()
-            );
+            let name = name_of(paths);
+            let message = format!("only systemd knows where the tollgate of {name} listens for operators");
             let help = "name the address with `--admin`: `ListenStream=` of its socket unit";
             Err(Failure { code: CONFIGURATION, ..Failure::new(message, help) })
         }

@@ -13,7 +13,7 @@ use crate::config::units::parse_duration;
 pub(in crate::cli) struct Asking {
     /// Address of the admin listener, `127.0.0.1:9180` or `unix:/path`
     ///
-    /// By default the first address of `[admin]` in the file of `--config`, without one 127.0.0.1:9180.
+    /// By default the first address of `[admin]` in the files of `--config`, without one 127.0.0.1:9180.
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::cli) admin: Option<String>,
     /// File that holds the admin listener's token; goes before the variable TOLLGATE_ADMIN_TOKEN
@@ -24,9 +24,9 @@ pub(in crate::cli) struct Asking {
 /// [`Asking`], and the file that says where.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AskingByFile {
-    /// Configuration file whose `[admin]` says where to ask, and by what token
+    /// Configuration file whose `[admin]` says where to ask, and by what token; given again, later files win
     #[arg(long, short, value_name = "FILE", conflicts_with = "admin")]
-    pub(in crate::cli) config: Option<PathBuf>,
+    pub(in crate::cli) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(in crate::cli) asking: Asking,
 }

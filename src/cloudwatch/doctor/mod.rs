@@ -47,6 +47,18 @@ pub enum State {
     Skipped,
 }
 
+impl State {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Failed => "failed",
+            State::NotAllowed => "not allowed",
+            State::Skipped => "skipped",
+        }
+    }
+}
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -107,23 +119,4 @@ pub fn examine(model: &Model, options: &Options) -> Vec<Step> {
 /// Whether every step is well or was not to be taken.
 pub fn is_well(steps: &[Step]) -> bool {
     steps.iter().all(|step| matches!(step.state, State::Ok | State::Skipped))
-}
-
-/// For people: a line for each step, help below.
-pub fn text(steps: &[Step]) -> String {
-    let state = |state: State| match state {
-        State::Ok => "ok",
-        State::Failed => "failed",
-        State::NotAllowed => "not allowed",
-        State::Skipped => "skipped",
-    };
-    let width = steps.iter().map(|step| step.step.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for step in steps {
-        text.push_str(&format!("{:width$}  {:11}  {}\n", step.step, state(step.state), step.found));
-        if !step.help.is_empty() {
-            text.push_str(&format!("{:width$}  {:11}  -> {}\n", "", "", step.help));
-        }
-    }
-    text
 }

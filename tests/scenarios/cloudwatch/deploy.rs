@@ -7,11 +7,11 @@ use std::process::Command;
 use serde_json::Value;
 use tollgate::config::model::Model;
 use tollgate::config::model::emf::EmfSink;
-use tollgate::config::{Overrides, load};
+use tollgate::config::{Layer, Overrides, load, load_layers};
 
 use super::tollgate;
 
-const CONFIG: &str = "config/production.toml";
+const CONFIG: [&str; 2] = ["config/base.toml", "config/production.toml"];
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -22,12 +22,16 @@ fn read(path: &str) -> String {
 }
 
 fn production() -> Model {
-    load(&read(CONFIG), CONFIG, &|_| None, &Overrides::default()).unwrap().model
+    let texts = CONFIG.map(read);
+    let layers: Vec<Layer<'_>> =
+        CONFIG.iter().zip(&texts).map(|(file, text)| Layer { file, bytes: text.as_bytes() }).collect();
+    load_layers(&layers, &|_| None, &Overrides::default()).unwrap().model
 }
 
 fn template() -> String {
-    let config = root(CONFIG);
-    let arguments = ["plan", "--format", "cloudformation", "--config", config.to_str().unwrap()];
+    let [base, production] = CONFIG.map(|file| root(file).to_str().unwrap().to_owned());
+    let arguments =
+        ["plan", "--format", "cloudformation", "--config", base.as_str(), "--config", production.as_str()];
     let (code, text, said) = tollgate("127.0.0.1:9", &arguments);
     assert_eq!(code, 0, "{said}");
     text
