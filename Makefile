@@ -12,7 +12,11 @@ FUZZ_SECONDS ?= 5
 
 # Programs the build and the tests need, and the Debian package each comes from.
 PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
-	promtool:prometheus chromium:chromium chromedriver:chromium-driver
+	promtool:prometheus chromium:chromium chromedriver:chromium-driver \
+	nginx:nginx shellcheck:shellcheck logrotate:logrotate
+
+# Debian keeps some of them where only root looks.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help build demo test lint unit fuzz-smoke shield programs clean
 
@@ -44,7 +48,7 @@ fuzz-smoke: programs ## every fuzz target for a few seconds (FUZZ_SECONDS)
 shield: build bench-tools $(VENV)/installed ## slow clients against Gunicorn alone, nginx and tollgate (SHIELD_ARGS)
 	tests/shield/run target/release/tollgate $(SHIELD_ARGS)
 
-# Debian starts Prometheus as a service when it installs it; what this installed, it stops.
+# Debian starts Prometheus and nginx as services when it installs them; what this installed, it stops.
 programs:
 	@missing=""; \
 	for entry in $(PROGRAMS); do \
@@ -54,8 +58,10 @@ programs:
 	if [ -n "$$missing" ]; then \
 		$(SUDO) apt-get update -q; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy $$missing; \
-		case "$$missing" in *prometheus*) [ ! -d /run/systemd/system ] || \
-			$(SUDO) systemctl disable --now prometheus prometheus-node-exporter ;; esac; \
+		if [ -d /run/systemd/system ]; then \
+			case "$$missing" in *prometheus*) $(SUDO) systemctl disable --now prometheus prometheus-node-exporter ;; esac; \
+			case "$$missing" in *nginx*) $(SUDO) systemctl disable --now nginx ;; esac; \
+		fi; \
 	fi
 
 $(VENV)/installed: tests/app/requirements.txt tests/app/requirements-api.txt | programs

@@ -12,6 +12,7 @@ pub mod browser;
 pub mod client;
 pub mod journal;
 pub mod log;
+pub mod nginx;
 pub mod origin;
 pub mod process;
 pub mod scratch;

@@ -6,6 +6,7 @@ mod admin_tools;
 mod alerts;
 mod alerts_end_to_end;
 mod answers;
+mod behind_nginx;
 mod bodies;
 mod buffering;
 mod cloudwatch;
