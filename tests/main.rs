@@ -6,6 +6,7 @@
 
 mod command_line;
 mod config_files;
+mod dependencies;
 mod deployed;
 mod documents;
 mod harness;
