@@ -14,6 +14,7 @@ mod keys;
 mod layering;
 mod messages;
 mod notation;
+mod packaging;
 mod properties;
 mod regressions;
 mod scenarios;

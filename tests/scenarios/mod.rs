@@ -33,6 +33,7 @@ mod rate_limits;
 mod record;
 mod reload;
 mod request_id;
+mod rotation;
 mod routes;
 mod snapshot;
 mod startup;
