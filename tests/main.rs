@@ -8,6 +8,7 @@ mod command_line;
 mod config_files;
 mod dependencies;
 mod deployed;
+mod deployed_aws;
 mod documents;
 mod harness;
 mod keys;
