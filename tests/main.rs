@@ -9,6 +9,7 @@ mod config_files;
 mod dependencies;
 mod deployed;
 mod deployed_aws;
+mod deployed_docker;
 mod documents;
 mod harness;
 mod keys;
