@@ -14,7 +14,8 @@ FUZZ_SECONDS ?= 5
 # Programs the build and the tests need, and the Debian package each comes from.
 PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
 	promtool:prometheus chromium:chromium chromedriver:chromium-driver \
-	nginx:nginx shellcheck:shellcheck logrotate:logrotate
+	nginx:nginx shellcheck:shellcheck logrotate:logrotate \
+	systemd-analyze:systemd systemd-sysusers:systemd
 
 # Debian keeps some of them where only root looks.
 export PATH := $(PATH):/usr/sbin:/sbin

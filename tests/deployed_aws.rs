@@ -75,10 +75,14 @@ fn the_stack_s_times_are_in_order_with_tollgate_s() {
     let answer = model.upstream.response_timeout + model.upstream.queue.timeout;
     assert!(idle > answer, "the load balancer would give up before tollgate: {answer:?}");
     let delay = seconds(targets("deregistration_delay.timeout_seconds"));
-    assert!(delay > model.listen.drain_timeout);
+    assert!(delay > model.listen.drain_timeout + Duration::from_secs(15));
     assert_eq!(balancer("routing.http.xff_header_processing.mode"), "append");
 
     let group = &stack["target_group"];
+    let number = |key: &str| group[key].as_u64().unwrap();
+    let noticed = number("HealthCheckIntervalSeconds") * number("UnhealthyThresholdCount");
+    assert!(noticed < 15, "drained before the load balancer notices");
+    assert!(fs::read_to_string(root(USER_DATA)).unwrap().contains("drain_delay = \"15s\""));
     assert_eq!(
         (&group["HealthCheckPath"], &group["Matcher"]["HttpCode"]),
         (&json!("/readyz"), &json!("200"))

@@ -40,6 +40,8 @@ write_configuration() {
 [listen]
 address = "0.0.0.0:8080"
 trusted_proxies = $trusted_proxies
+# Longer than the load balancer takes to notice that it is not ready.
+drain_delay = "15s"
 
 [upstream]
 address = "$app"

@@ -14,6 +14,7 @@ mod live;
 mod load;
 mod man;
 mod options;
+mod reload;
 mod run;
 mod terminal;
 mod top;
@@ -42,6 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
         Command::Explain(arguments) if arguments.live => explain_live::explain_live(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Keys(command) => keys::keys(&command),

@@ -23,8 +23,14 @@ fn wrong<T>(fault: impl Into<String>, help: impl Into<String>) -> Result<T, Addr
     Err(AddressError { fault: fault.into(), help: help.into() })
 }
 
-/// Reads `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock`.
+/// The longest name of a passed socket that systemd takes.
+const MAX_PASSED_NAME: usize = 255;
+
+/// Reads `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock`, `systemd:http`.
 pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
+    if let Some(name) = text.strip_prefix("systemd:") {
+        return parse_passed_name(name).map(ListenAddress::Passed);
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return parse_socket_path(path).map(ListenAddress::Unix);
     }
@@ -55,7 +61,10 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
         None => ("", text),
     };
     if !is_digits(port) {
-        return wrong(fault, "write `127.0.0.1:8080`, `[::]:8080` or `unix:/run/tollgate/http.sock`");
+        return wrong(
+            fault,
+            "write `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock` or `systemd:http`",
+        );
     }
     if port.parse::<u16>().is_err() {
         return wrong("has a port above 65535", "use a port from 1 to 65535");
@@ -187,6 +196,18 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, AddressError> {
         );
     }
     Ok(network)
+}
+
+/// The names of systemd.socket(5): printable ASCII without colons.
+fn parse_passed_name(name: &str) -> Result<String, AddressError> {
+    let is_printable = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':';
+    if name.is_empty() || name.len() > MAX_PASSED_NAME || !name.bytes().all(is_printable) {
+        return wrong(
+            "names no passed socket",
+            "write the `FileDescriptorName=` of the socket unit, for example `systemd:http`",
+        );
+    }
+    Ok(name.to_owned())
 }
 
 fn parse_socket_path(path: &str) -> Result<PathBuf, AddressError> {

@@ -19,6 +19,9 @@ use super::units::size_text;
 /// What a head may be at most, whatever is configured.
 const MAX_HEAD: u64 = 1 << 20;
 
+/// Load balancers notice within minutes.
+const MAX_DRAIN_DELAY: Duration = Duration::from_secs(3600);
+
 const LOOPBACK: [IpAddr; 2] =
     [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
 
@@ -40,6 +43,7 @@ pub(crate) fn defaults() -> Listen {
         max_header_line: 8000,
         max_header_bytes: 64 << 10,
         max_body: 10 << 20,
+        drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(30),
     }
 }
@@ -64,6 +68,7 @@ pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
         max_header_line: size(table.size("max_header_line", default.max_header_line as u64)),
         max_header_bytes: size(table.size("max_header_bytes", default.max_header_bytes as u64)),
         max_body: table.size("max_body", default.max_body),
+        drain_delay: table.delay("drain_delay", MAX_DRAIN_DELAY),
         drain_timeout: table.duration("drain_timeout", default.drain_timeout),
     };
     check_order(table.reader, &listen);

@@ -85,6 +85,8 @@ pub struct Listen {
     pub max_header_bytes: usize,
     /// Bytes of a request body, where the route says nothing else.
     pub max_body: u64,
+    /// How long everything is still served after SIGTERM while readiness is refused, before the drain begins.
+    pub drain_delay: Duration,
     /// How long running exchanges may take to finish after SIGTERM.
     pub drain_timeout: Duration,
 }
@@ -104,6 +106,8 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:/run/tollgate/http.sock`
     Unix(PathBuf),
+    /// `systemd:http`: what was passed under this name, TCP or Unix, by whoever started the process.
+    Passed(String),
 }
 
 /// `[upstream]`
@@ -254,6 +258,7 @@ impl std::fmt::Display for ListenAddress {
         match self {
             ListenAddress::Tcp(address) => address.fmt(f),
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Passed(name) => write!(f, "systemd:{name}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: the text is a configuration itself, and loading it gives the same model.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -139,6 +140,10 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     printer.text("max_header_line", &size_text(listen.max_header_line as u64));
     printer.text("max_header_bytes", &size_text(listen.max_header_bytes as u64));
     printer.text("max_body", &size_text(listen.max_body));
+    match listen.drain_delay {
+        Duration::ZERO => printer.text("drain_delay", "0s"),
+        delay => printer.text("drain_delay", &duration_text(delay)),
+    }
     printer.text("drain_timeout", &duration_text(listen.drain_timeout));
 }
 

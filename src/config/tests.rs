@@ -52,6 +52,7 @@ max_headers = 2
 max_header_line = "5B"
 max_header_bytes = "6KiB"
 max_body = "7TiB"
+drain_delay = "7s"
 drain_timeout = "8m"
 [upstream]
 address = "[::1]:8000"

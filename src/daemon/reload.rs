@@ -15,7 +15,7 @@ use crate::limit::carry::{Carried, Fate, Impact, carry_over};
 use crate::proxy::current::Prepared;
 use crate::upstream::breaker::Breakers;
 
-use super::{Daemon, StartError, keys_file, limits, logging, spilling};
+use super::{Daemon, StartError, descriptors, keys_file, limits, logging, spilling};
 
 /// Loads the configuration again as it was loaded at start; a line for each problem.
 pub type Load = Box<dyn Fn() -> Result<Loaded, Vec<String>>>;
@@ -150,10 +150,13 @@ impl Daemon {
     async fn swap(&self, prepared: Prepared) {
         let prepared = Arc::new(prepared);
         let model = &prepared.model;
-        self.seats.set_max(model.listen.max_connections);
         self.buffers.set_max(model.upstream.buffers.total as u64);
         if let (Some(spill), Some(to)) = (&prepared.spill, &model.upstream.buffers.spill) {
             spill.room().set_max(to.max);
+        }
+        if model.listen.max_connections != self.seats.max() {
+            descriptors::advise(model);
+            self.seats.set_max(model.listen.max_connections);
         }
         logging::set_level(model.log.level);
         self.current.swap(Arc::clone(&prepared));

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-use super::bind::Bound;
+use super::bind::{Bound, BoundSocket};
 use crate::clock::Clock;
 use crate::proxy::left_behind;
-use crate::proxy::listener::{self, Listener};
+use crate::proxy::listener::{self, Listener, Queue};
 use crate::proxy::telling::WorkerLines;
 use crate::proxy::worker::{Shared, Worker};
 
@@ -24,6 +24,8 @@ const DISK_THREADS: usize = 4;
 /// What the process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// All is there, and nothing is accepted yet.
+    Waiting,
     /// Accepting and serving.
     Serving,
     /// Finishing what has begun.
@@ -120,30 +122,33 @@ pub(super) fn spawn(
     Ok(WorkerThread { handle, progress })
 }
 
-fn register(bound: Bound) -> io::Result<Listener> {
-    Ok(match bound {
-        Bound::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-        Bound::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
-    })
+fn register(Bound { socket, queue }: Bound) -> io::Result<(Listener, Queue)> {
+    let listener = match socket {
+        BoundSocket::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+        BoundSocket::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
+    };
+    Ok((listener, queue))
 }
 
 async fn work(
     worker: Rc<Worker>,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Queue)>,
     mut phase: watch::Receiver<Phase>,
     tell: &watch::Sender<Progress>,
 ) {
     let housekeeper = Rc::clone(&worker);
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     tokio::task::spawn_local(left_behind::stay(Rc::clone(&worker)));
+    // A control thread that is gone wants no more work either.
+    let _ = phase.wait_for(|phase| *phase != Phase::Waiting).await;
     let (stop, stopped) = watch::channel(false);
     let mut accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
-            tokio::task::spawn_local(listener::accept(listener, Rc::clone(&worker), stopped.clone()))
+        .map(|(listener, queue)| {
+            let accept = listener::accept(listener, queue, Rc::clone(&worker), stopped.clone());
+            tokio::task::spawn_local(accept)
         })
         .collect();
-    // A control thread that is gone wants no more work either.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     stop.send_replace(true);
     let drained = async {

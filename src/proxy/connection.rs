@@ -38,6 +38,9 @@ use super::worker::{Seat, Worker};
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A connection accepted just before the drain may still bring its first request.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// A connection in use may bring one more request when the drain begins: its client learns from the answer that it is
+/// the last, instead of finding the connection closed under its hands.
+const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// How long, and how much, input is read past an answer that ended the connection, so that the client gets to
 /// read the answer (RFC 9112 section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -58,7 +61,6 @@ pub struct Connection {
     pub scheme: Scheme,
     /// Whom the peer's certificate names, if it showed one that was verified.
     pub certified: Option<Arc<str>>,
-    accepted: Tick,
 }
 
 /// How a connection came, known before its first request.
@@ -103,7 +105,6 @@ impl Connection {
             peer: arrival.peer,
             scheme: arrival.scheme,
             certified: arrival.certified,
-            accepted: worker.clock.now(),
         })
     }
 
@@ -171,6 +172,7 @@ async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (S
         conn,
         alarm,
         waiting: Waiting::Nothing,
+        idle_since: conn.worker.clock.now(),
         closing: false,
     };
     let stop = poll_fn(|cx| driver.poll(cx)).await;
@@ -212,6 +214,7 @@ struct Driver<'a> {
     conn: &'a Rc<Connection>,
     alarm: &'a Alarm,
     waiting: Waiting,
+    idle_since: Tick,
     closing: bool,
 }
 
@@ -253,11 +256,11 @@ impl Driver<'_> {
         self.wait_for(if begun { Waiting::Head } else { Waiting::Request });
         if self.conn.worker.is_draining() && !begun {
             let is_new = self.conn.wire.written() == 0;
-            let grace = self.conn.accepted + FIRST_REQUEST_GRACE;
-            if !is_new || grace <= self.conn.worker.clock.recent() {
+            let until = self.idle_since + if is_new { FIRST_REQUEST_GRACE } else { NEXT_REQUEST_GRACE };
+            if until <= self.conn.worker.clock.recent() {
                 return Poll::Ready(Stop::Over);
             }
-            self.alarm.set(grace);
+            self.alarm.set(until);
         }
         match (self.alarm.poll(cx), begun) {
             (Poll::Pending, _) => Poll::Pending,
@@ -281,7 +284,10 @@ impl Driver<'_> {
         let listen = &snapshot.model.listen;
         match waiting {
             Waiting::Nothing => self.alarm.clear(),
-            Waiting::Request => self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout)),
+            Waiting::Request => {
+                self.idle_since = self.conn.worker.clock.now();
+                self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout));
+            }
             Waiting::Head => self.alarm.set_after(listen.header_timeout),
         }
     }

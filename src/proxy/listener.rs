@@ -49,8 +49,17 @@ impl Listener {
     }
 }
 
-/// Accepts until `stop` says otherwise, then serves what is in the queue, and closes the listener.
-pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
+/// Whose the connections are that the kernel has completed when the listener closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Ours: nobody else could accept them.
+    Ours,
+    /// Of whoever listens next on the same socket, which is not ours to close.
+    Kept,
+}
+
+/// Accepts until `stop` says otherwise, then serves what is in the queue if it is ours, and closes the listener.
+pub async fn accept(listener: Listener, queue: Queue, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
     let mut last_told = None;
     while !*stop.borrow() {
         if !worker.has_seat() {
@@ -78,8 +87,10 @@ pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Rec
             }
         }
     }
-    // It ends with an error: the queue is empty, or cannot be read.
-    let _ = serve_queue(listener, &worker);
+    if queue == Queue::Ours {
+        // It ends with an error: the queue is empty, or cannot be read.
+        let _ = serve_queue(listener, &worker);
+    }
 }
 
 /// The last one may have gone to another worker since; then this connection waits here, accepted, for the next.

@@ -41,6 +41,8 @@ pub mod worker;
 
 use std::rc::Rc;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
@@ -63,12 +65,18 @@ pub fn handle(
     conn: Rc<Connection>,
 ) -> impl Future<Output = Response<Body>> + 'static {
     let (parts, body) = request.into_parts();
+    let has_connection_field = parts.version < Version::HTTP_2;
     let mut exchange = Exchange::open(parts, &conn);
     async move {
-        match serve(body, &conn, &mut exchange).await {
+        let mut response = match serve(body, &conn, &mut exchange).await {
             Ok(response) => exchange.attach(response),
             Err(reply) => exchange.answer(reply),
+        };
+        let is_last = conn.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if is_last && has_connection_field {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        response
     }
 }
 

@@ -1,6 +1,8 @@
 //! tollgate as operators run it: the real binary, a configuration file, signals, its two outputs.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -28,8 +30,14 @@ pub struct Setup {
     tables: String,
     workers: usize,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+    passed: Option<(String, OwnedFd)>,
+    under: Vec<String>,
     scratch: Scratch,
 }
+
+/// What a service manager does with a socket before it starts a program: here it comes as standard input.
+const PASS: &str = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
 
 impl Setup {
     /// In front of this upstream address.
@@ -42,6 +50,9 @@ impl Setup {
             tables: String::new(),
             workers: 1,
             environment: Vec::new(),
+            arguments: Vec::new(),
+            passed: None,
+            under: Vec::new(),
             scratch: Scratch::new(),
         }
     }
@@ -95,6 +106,24 @@ impl Setup {
         self
     }
 
+    /// An argument of `run`.
+    pub fn argument(mut self, argument: impl Into<String>) -> Setup {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Another program starts it.
+    pub fn under(mut self, command: &[&str]) -> Setup {
+        self.under = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// This socket is passed to it under a name, as systemd does.
+    pub fn passing(mut self, name: &str, socket: impl AsFd) -> Setup {
+        self.passed = Some((name.to_owned(), socket.as_fd().try_clone_to_owned().unwrap()));
+        self
+    }
+
     /// The path of a file that lives as long as this tollgate.
     pub fn file(&self, name: &str) -> PathBuf {
         self.scratch.file(name)
@@ -112,12 +141,25 @@ impl Setup {
     pub fn spawn(self) -> Tollgate {
         let config = self.scratch.file("tollgate.toml");
         std::fs::write(&config, self.text()).unwrap();
-        let mut command = command(binary());
+        let mut command = match &self.passed {
+            None if self.under.is_empty() => command(binary()),
+            None => {
+                let mut command = command(Path::new(&self.under[0]));
+                command.args(&self.under[1..]).arg(binary());
+                command
+            }
+            Some((name, _)) => {
+                let mut command = command(Path::new("sh"));
+                command.args(["-c", PASS, "sh"]).arg(binary()).env("LISTEN_FDNAMES", name);
+                command
+            }
+        };
         command.args(["run", "--config"]).arg(&config);
-        command.args(["--workers", &self.workers.to_string()]);
+        command.args(["--workers", &self.workers.to_string()]).args(&self.arguments);
         command.envs(self.environment);
         command.env_remove("RUST_LOG").current_dir(self.scratch.path());
-        let process = Process::start("tollgate", command);
+        let input = self.passed.map_or_else(Stdio::null, |(_, socket)| socket.into());
+        let process = Process::start_with("tollgate", command, input);
         Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config, scratch: self.scratch }
     }
 

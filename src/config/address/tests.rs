@@ -15,6 +15,7 @@ fn addresses_to_listen_on_are_read() {
     assert_eq!(parse_listen("127.0.0.1:8080"), address("127.0.0.1:8080"));
     assert_eq!(parse_listen("[::]:0"), address("[::]:0"));
     assert_eq!(parse_listen("unix:/run/a.sock"), Ok(ListenAddress::Unix("/run/a.sock".into())));
+    assert_eq!(parse_listen("systemd:http"), Ok(ListenAddress::Passed("http".to_owned())));
 }
 
 #[test]
@@ -44,7 +45,9 @@ fn a_wrong_address_to_listen_on_is_told_its_form() {
         ("unix:///run/a", "`unix:/run/a`"),
         ("unix:", "unix:/"),
         ("", "unix:/"),
-        ("systemd:http", "unix:/"),
+        ("systemd", "`systemd:http`"),
+        ("systemd:", "`systemd:http`"),
+        ("systemd:a:b", "`systemd:http`"),
     ] {
         let error = parse_listen(text).expect_err(text);
         assert!(error.help.contains(help), "{text}: {error:?}");
