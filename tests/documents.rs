@@ -335,7 +335,7 @@ fn every_dependency_has_its_reason() {
 
 #[test]
 fn every_configuration_in_the_documents_can_be_used() {
-    for name in ["limits.md", "migrating.md", "telemetry.md", "alerts.md", "shield.md"] {
+    for name in ["limits.md", "migrating.md", "telemetry.md", "alerts.md", "shield.md", "operations.md"] {
         let text = read(&root().join("docs").join(name));
         let blocks: Vec<&str> = text
             .split("```toml\n")

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod load;
 pub mod log;
 pub mod manager;
+pub mod nginx;
 pub mod origin;
 pub mod process;
 pub mod scratch;
