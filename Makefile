@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 5
 
 # Programs the build and the tests need, and the Debian package each comes from.
 PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
-	promtool:prometheus chromium:chromium chromedriver:chromium-driver
+	openssl:openssl sslscan:sslscan promtool:prometheus chromium:chromium chromedriver:chromium-driver
 
 .PHONY: help build demo test lint unit fuzz-smoke shield programs clean
 

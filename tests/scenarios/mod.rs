@@ -27,6 +27,7 @@ mod mouths;
 mod operating;
 mod page;
 mod pool;
+mod proxy_protocol;
 mod queue;
 mod rate_limits;
 mod record;
@@ -38,6 +39,7 @@ mod startup;
 mod streaming;
 mod timeouts;
 mod tls;
+mod tls_upstream;
 mod truncation;
 mod tunnel;
 
