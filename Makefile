@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 5
 # Programs the build and the tests need, and the Debian package each comes from.
 PROGRAMS := g++:g++ setpriv:util-linux prlimit:util-linux mkfifo:coreutils curl:curl $(PYTHON):python3 \
 	h2load:nghttp2-client promtool:prometheus chromium:chromium chromedriver:chromium-driver jq:jq \
-	nginx:nginx shellcheck:shellcheck logrotate:logrotate \
+	openssl:openssl sslscan:sslscan nginx:nginx shellcheck:shellcheck logrotate:logrotate \
 	systemd-analyze:systemd systemd-sysusers:systemd
 
 # Debian keeps some of them where only root looks.
@@ -64,8 +64,8 @@ deny: $(TOOLS)/cargo-deny ## licenses, sources, duplicates and advisories of all
 
 package: PROGRAMS += lintian:lintian man:man-db dpkg-shlibdeps:dpkg-dev objdump:binutils
 package: programs build $(TOOLS)/cargo-deb $(TOOLS)/cargo-cyclonedx ## .deb, tarball, SBOM and checksums, checked, in target/package
-	packaging/build target/release/tollgate
-	$(SUDO) packaging/check
+	deploy/package/build target/release/tollgate
+	$(SUDO) deploy/package/check
 
 # Each takes minutes to build, once.
 $(TOOLS)/cargo-deb: CRATE := cargo-deb@3.8.0

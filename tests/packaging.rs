@@ -62,11 +62,11 @@ fn shellcheck_finds_nothing_in_any_script() {
 
 #[test]
 fn every_file_of_the_package_is_there_or_made() {
-    let script = read("packaging/build");
+    let script = read("deploy/package/build");
     for [source, place, mode] in assets() {
         assert!(!place.starts_with('/') && matches!(mode.as_str(), "644" | "755" | "640"), "{place} {mode}");
         if let Some(made) = source.strip_prefix("target/package/files/") {
-            assert!(script.contains(&format!("$files/{made}")), "packaging/build does not make {made}");
+            assert!(script.contains(&format!("$files/{made}")), "deploy/package/build does not make {made}");
         } else if source != "target/release/tollgate" {
             let (directory, name) = source.rsplit_once('/').unwrap_or((".", &source));
             let suffix = name.strip_prefix('*');
@@ -81,11 +81,11 @@ fn every_file_of_the_package_is_there_or_made() {
 /// So nobody is served by an address that was only guessed.
 #[test]
 fn the_starter_lacks_the_address_of_the_app_and_nothing_else() {
-    let starter = root().join("packaging/tollgate.toml");
+    let starter = root().join("deploy/package/tollgate.toml");
     let (code, _, said) = run(binary(), &["check", starter.to_str().unwrap()]);
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("1 problem") && said.contains("[upstream]"), "{said}");
-    let text = read("packaging/tollgate.toml").replace("#address = \"unix:", "address = \"unix:");
+    let text = read("deploy/package/tollgate.toml").replace("#address = \"unix:", "address = \"unix:");
     for text in [text.clone(), text.replace("\n#", "\n")] {
         // What looks like a key behind the mark is one; the rest is told.
         let keys = text.lines().filter(|line| !line.starts_with(' '));
@@ -100,7 +100,7 @@ fn the_starter_lacks_the_address_of_the_app_and_nothing_else() {
 #[test]
 fn the_starter_writes_where_the_service_may() {
     let unit = read("systemd/tollgate.service");
-    let starter = read("packaging/tollgate.toml");
+    let starter = read("deploy/package/tollgate.toml");
     for (directive, directory) in [
         ("LogsDirectory=tollgate", "/var/log/tollgate/"),
         ("StateDirectory=tollgate", "/var/lib/tollgate/"),

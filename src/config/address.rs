@@ -108,9 +108,19 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
         if bare.starts_with('/') {
             return wrong("is not an address", format!("a Unix socket is written `unix:{bare}`"));
         }
-        return wrong("has a path", format!("requests keep their own path; write `{}`", &bare[..slash]));
+        let scheme = if tls { "https://" } else { "" };
+        return wrong(
+            "has a path",
+            format!("requests keep their own path; write `{scheme}{}`", &bare[..slash]),
+        );
     }
-    let (host, port) = parse_host_port(bare, 8000)?;
+    let (host, port) = match tls {
+        false => parse_host_port(bare, 8000)?,
+        true => parse_host_port(bare, 8443).map_err(|AddressError { fault, help }| AddressError {
+            fault,
+            help: help.replacen('`', "`https://", 1),
+        })?,
+    };
     Ok(UpstreamAddress::Tcp { host, port, tls })
 }
 

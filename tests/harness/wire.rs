@@ -15,7 +15,7 @@ pub enum Ending {
     Closed,
     /// A reset.
     Reset,
-    /// Over TLS: a close that was not said, which may be anybody's.
+    /// Over TLS: a close that was not said, which may be anybody's, or an alert.
     Torn,
 }
 
@@ -145,7 +145,11 @@ impl Wire {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) if reset(&error) => Ending::Reset,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ending::Torn,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+            {
+                Ending::Torn
+            }
             Err(error) => panic!(
                 "waited in vain for more bytes ({error}); unread so far: {:?}",
                 String::from_utf8_lossy(&self.unread)

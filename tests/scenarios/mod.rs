@@ -32,6 +32,7 @@ mod mouths;
 mod operating;
 mod page;
 mod pool;
+mod proxy_protocol;
 mod queue;
 mod rate_limits;
 mod record;
@@ -46,6 +47,7 @@ mod streaming;
 mod systemd;
 mod timeouts;
 mod tls;
+mod tls_upstream;
 mod truncation;
 mod tunnel;
 
