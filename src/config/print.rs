@@ -147,10 +147,10 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     }
     printer.text("drain_timeout", &duration_text(listen.drain_timeout));
     printer.key("h2c", listen.h2c);
+    printer.key("proxy_protocol", listen.proxy_protocol);
     printer.table("[listen.http2]", "listen.http2");
     printer.key("max_streams", listen.http2.max_streams);
     printer.text("window", &size_text(u64::from(listen.http2.window)));
-    printer.key("proxy_protocol", listen.proxy_protocol);
     tls::print_listen(printer, listen.tls.as_ref());
 }
 
