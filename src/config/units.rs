@@ -38,6 +38,15 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     parse(text, &SIZE)
 }
 
+/// Reads a duration that may be zero: not at all.
+pub(crate) fn parse_delay(text: &str) -> Result<Duration, UnitError> {
+    if matches!(text, "0s" | "0ms" | "0m" | "0h") {
+        return Ok(Duration::ZERO);
+    }
+    parse_duration(text)
+        .map_err(|error| UnitError { help: format!("{}, or `\"0s\"` for not at all", error.help), ..error })
+}
+
 /// Reads `240B/s`, `1KiB/s`, bytes a second; `None` for `off`.
 pub fn parse_byte_rate(text: &str) -> Result<Option<u64>, UnitError> {
     if text == "off" {

@@ -35,20 +35,11 @@ impl<'d> Table<'_, 'd> {
 
     /// `key = "5s"`, to `most`; `"0s"`, and no such key, for not at all.
     pub(crate) fn delay(&mut self, key: &'static str, most: Duration) -> Duration {
-        let Some(text) = self.string(key, "a duration with a unit") else { return Duration::ZERO };
-        if matches!(text.text.as_str(), "0s" | "0ms" | "0m" | "0h") {
+        let Some(delay) = self.quantity(key, "a duration", "s", units::parse_delay) else {
             return Duration::ZERO;
-        }
-        match units::parse_duration(&text.text) {
-            Ok(duration) => {
-                self.check_within(key, duration, Duration::ZERO..=most, text.place).unwrap_or_default()
-            }
-            Err(error) => {
-                let message = format!("`{key}` {}, found `{}`", error.fault, shown(&text.text));
-                self.reader.error(text.place, message, format!("{}, or `\"0s\"` for not at all", error.help));
-                Duration::ZERO
-            }
-        }
+        };
+        let place = self.span(key).map_or(Place::File, Place::Bytes);
+        self.check_within(key, delay, Duration::ZERO..=most, place).unwrap_or_default()
     }
 
     /// `key = "64KiB"`

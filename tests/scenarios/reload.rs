@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{echoing, ok};
 use crate::harness::load::{Habit, Load};
-use crate::harness::{Client, Origin, Setup, Tollgate};
+use crate::harness::{Client, Manager, Origin, Setup, Tollgate};
 
 const LIMIT_FIELDS: [&str; 6] = [
     "ratelimit",
@@ -289,15 +289,19 @@ fn a_thousand_reloads_under_load_leave_no_descriptor_no_memory_and_no_bucket_beh
         "[limits.one]\nkey = \"ip\"\nquota = \"{quota}/month\"\n\n[limiting]\nheaders = \"legacy\"\n\n\
          [[routes]]\nname = \"all\"\nmatch = \"/*\"\nlimits = \"one\"\n"
     );
-    let setup = Setup::before(origin.address()).listen("max_headers = 80").admin("").table(&tables);
-    let tollgate = setup.workers(2).start();
+    let setup = Setup::before(origin.address()).listen("max_headers = 80").table(&tables);
+    let manager = Manager::at(setup.file("notify.sock"));
+    let notify = manager.path().display().to_string();
+    let tollgate = setup.workers(2).env("NOTIFY_SOCKET", &notify).start();
+    manager.wait_for("READY=1");
     let texts =
         [tollgate.config_text(), tollgate.config_text().replace("max_headers = 80", "max_headers = 81")];
-    let operator = tollgate.operator();
     let reload = |round: usize| {
         tollgate.rewrite(&texts[round % 2]);
-        let told = operator.post("/reload", "{}");
-        assert_eq!(told.status, 200, "{told:?}");
+        tollgate.process.signal(Signal::HUP);
+        assert_eq!(manager.next()[0], "RELOADING=1");
+        let told = manager.next();
+        assert!(told[0] == "READY=1" && told[1].starts_with("STATUS=serving"), "{told:?}");
     };
     let load = Load::default();
     std::thread::scope(|scope| {
