@@ -72,6 +72,25 @@ fn expressions(dashboard: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
+fn every_file_is_explained() {
+    let explained = text("README.md");
+    let mut pending = vec![deployed("")];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(deployed("")).unwrap().to_str().unwrap();
+            match path.is_dir() {
+                true => pending.push(path),
+                false => assert!(
+                    name == "README.md" || explained.contains(&format!("]({name})")),
+                    "{name} is not in deploy/README.md"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
 fn prometheus_takes_the_rules_and_they_fire_when_they_shall() {
     promtool("check", &deployed(RULES));
     promtool("test", &deployed(RULES_TEST));
