@@ -5,9 +5,10 @@
 #   BENCH_ROUNDS=11 make bench              more rounds, a narrower spread
 #   make bench-micro                        the pieces of the request path by themselves
 #   make bench-limits                       a million keys: memory, snapshot
+#   make bench-reload                       start and reload with a thousand routes, and what requests notice
 #   make bench-telemetry                    counting, lines, a scrape, start and size of the program
 
-.PHONY: bench bench-micro bench-limits bench-telemetry bench-tools
+.PHONY: bench bench-micro bench-limits bench-telemetry bench-reload bench-tools
 
 # Debian keeps nginx and haproxy where only root's path looks.
 BENCH_PATH := $(PATH):/usr/sbin:/sbin
@@ -44,6 +45,9 @@ bench-tools:
 
 bench-limits:
 	cargo bench --bench limits
+
+bench-reload:
+	cargo bench --bench reload
 
 bench-telemetry:
 	cargo bench --bench telemetry

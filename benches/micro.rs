@@ -276,6 +276,7 @@ fn record<'a>(id: &'a RequestId, path: &'a [u8], user_agent: &'a HeaderValue) ->
         route: Some("comments"),
         status: 200,
         outcome: Outcome::Complete,
+        tls: None,
         bytes_in: 1_024,
         bytes_out: 4_096,
         duration_nanos: 12_345_678,

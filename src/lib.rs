@@ -18,6 +18,7 @@ pub mod telemetry;
 pub mod alarms;
 pub mod socket;
 pub mod store;
+pub mod tls;
 pub mod upstream;
 
 pub mod proxy;

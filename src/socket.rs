@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,7 +19,7 @@ pub enum Socket {
     /// Over a Unix socket.
     Unix(UnixStream),
     /// Over TLS, in plaintext on our side.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Carrier>>),
 }
 
 impl Socket {
@@ -28,7 +29,21 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => socket.poll_read_ready(cx),
             Socket::Unix(socket) => socket.poll_read_ready(cx),
-            Socket::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+            Socket::Tls(stream) => stream.get_ref().0.tcp.poll_read_ready(cx),
+        }
+    }
+
+    /// Whether it is TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Socket::Tls(_))
+    }
+
+    /// Of TLS, bytes that the kernel took so far. What is written to a TLS stream may wait in it, encrypted, until it is
+    /// flushed.
+    pub fn carried(&self) -> Option<u64> {
+        match self {
+            Socket::Tls(stream) => Some(stream.get_ref().0.carried),
+            Socket::Tcp(_) | Socket::Unix(_) => None,
         }
     }
 
@@ -36,7 +51,7 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => Some(socket),
             Socket::Unix(_) => None,
-            Socket::Tls(stream) => Some(stream.get_ref().0),
+            Socket::Tls(stream) => Some(&stream.get_ref().0.tcp),
         }
     }
 
@@ -62,6 +77,81 @@ impl Socket {
         if let Some(socket) = self.tcp() {
             let _ = SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(after));
         }
+    }
+}
+
+/// The TCP socket below TLS. What was read of it before TLS began is given out first.
+#[derive(Debug)]
+pub struct Carrier {
+    tcp: TcpStream,
+    early: Bytes,
+    /// Bytes that the kernel took.
+    carried: u64,
+}
+
+impl Carrier {
+    /// A socket of which `early` was read.
+    pub fn new(tcp: TcpStream, early: Bytes) -> Carrier {
+        Carrier { tcp, early, carried: 0 }
+    }
+
+    /// The bare socket.
+    pub fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &written {
+            self.carried += *written as u64;
+        }
+        written
+    }
+}
+
+impl AsyncRead for Carrier {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.early.is_empty() {
+            return Pin::new(&mut this.tcp).poll_read(cx, buf);
+        }
+        let len = this.early.len().min(buf.remaining());
+        buf.put_slice(&this.early[..len]);
+        this.early.advance(len);
+        if this.early.is_empty() {
+            // Gives the memory back.
+            this.early = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
+        this.count(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
+        this.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
     }
 }
 

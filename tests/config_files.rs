@@ -77,10 +77,13 @@ fn section<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 }
 
 /// Tables within others that are written under headers of their own.
-const NESTED: [&str; 7] = [
+const NESTED: [&str; 10] = [
     "upstream.health",
     "upstream.canary",
     "metrics.from_response",
+    "listen.tls.certificates",
+    "listen.tls",
+    "upstream.tls",
     "cloudwatch.alarms",
     "alerts.slack",
     "alerts.webhook",
@@ -103,7 +106,7 @@ fn table_and_key(path: &str) -> (&str, &str) {
 
 fn header(table: &str) -> String {
     match table {
-        "routes" | "alerts.rules" => format!("[[{table}]]"),
+        "routes" | "alerts.rules" | "listen.tls.certificates" => format!("[[{table}]]"),
         table => format!("[{}]", table.replace('*', "NAME")),
     }
 }
@@ -115,7 +118,8 @@ fn uncommented(text: &str) -> String {
         line.contains(" = ")
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
     };
-    const TABLES: [&str; 6] = ["[upstream.", "[limits.", "[emf]", "[admin]", "[alerts.", "[[alerts."];
+    const TABLES: [&str; 8] =
+        ["[listen.", "[[listen.", "[upstream.", "[limits.", "[emf]", "[admin]", "[alerts.", "[[alerts."];
     let is_table = |line: &str| TABLES.iter().any(|table| line.starts_with(table)) && line.ends_with(']');
     let uncomment = |line: &str| match line.strip_prefix("# ") {
         Some(example) if is_key(example) || is_table(example) => format!("{example}\n"),
@@ -154,6 +158,7 @@ fn every_key_is_in_the_full_file() {
 fn the_examples_of_the_full_file_are_correct_and_wise() {
     let text = uncommented(&read("config/tollgate.toml"))
         .replace("limits = []", "limits = [\"default\", \"llm_tokens\"]")
+        .replace("address = \"127.0.0.1:8000\"", "address = \"https://app:8443\"")
         .replace("push = \"off\"", "push = \"cloudwatch\"")
         .replace("max_in_flight = 0", "max_in_flight = \"auto\"");
     let loaded = load(&text);
@@ -161,6 +166,8 @@ fn the_examples_of_the_full_file_are_correct_and_wise() {
     assert_eq!(loaded.model.limits.by_route[0].len(), 2);
     assert_eq!(loaded.model.limits.limits[0].standard.len(), 3);
     assert!(loaded.model.upstream.canary.is_some() && loaded.model.upstream.buffers.spill.is_some());
+    assert_eq!(loaded.model.listen.tls.as_ref().unwrap().certificates.len(), 2);
+    assert!(loaded.model.upstream.tls.client.is_some());
     assert!(loaded.model.emf.is_some() && loaded.model.admin.is_some());
     assert_eq!(loaded.model.alerts.rules.len(), 1);
     assert!(loaded.model.metrics.from_response.llm.is_some());

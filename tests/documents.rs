@@ -185,6 +185,7 @@ fn replies() -> Vec<LocalReply> {
     use LocalReply as L;
     let all = [
         L::BadRequest(BadRequest::Host),
+        L::TlsRequired,
         L::MethodNotAllowed,
         L::RateLimited(RetryAfter { seconds: 1 }),
         L::QuotaExceeded(RetryAfter { seconds: 1 }),
@@ -206,6 +207,7 @@ fn replies() -> Vec<LocalReply> {
     for reply in all {
         match reply {
             L::RateLimited(_) | L::QuotaExceeded(_) | L::Unauthorized => {}
+            L::TlsRequired => {}
             L::BadRequest(_) | L::MethodNotAllowed | L::Forbidden | L::NotFound | L::RequestTimeout => {}
             L::PayloadTooLarge | L::UriTooLong | L::ExpectationFailed | L::HeadersTooLarge => {}
             L::UpstreamUnavailable | L::BadUpstreamResponse | L::UpstreamTimeout => {}
@@ -272,6 +274,7 @@ fn every_field_of_a_record_is_explained() {
             route: Some("a"),
             status: 504,
             outcome: Outcome::Local(LocalReply::UpstreamTimeout),
+            tls: Some("a"),
             bytes_in: 1,
             bytes_out: 1,
             duration_nanos: 1,
@@ -332,7 +335,7 @@ fn every_dependency_has_its_reason() {
 
 #[test]
 fn every_configuration_in_the_documents_can_be_used() {
-    for name in ["limits.md", "migrating.md", "telemetry.md", "alerts.md", "shield.md"] {
+    for name in ["limits.md", "migrating.md", "telemetry.md", "alerts.md", "shield.md", "operations.md"] {
         let text = read(&root().join("docs").join(name));
         let blocks: Vec<&str> = text
             .split("```toml\n")

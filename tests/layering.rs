@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["message", "clock", "config"]),
     ("tls", LOW),
     ("store", LOW),
-    ("upstream", LOW),
+    ("upstream", &["tls", "config", "limit", "message", "telemetry", "clock", "alarms", "socket"]),
     (
         "proxy",
         &[
@@ -41,7 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cloudwatch", HIGH),
     ("daemon", ALL),
     ("gunicorn", &[]),
-    ("doctor", &["clock", "config", "daemon", "gunicorn", "identity"]),
+    ("doctor", &["clock", "config", "daemon", "gunicorn", "identity", "tls"]),
     ("cli", EVERYTHING),
 ];
 

@@ -6,13 +6,17 @@
 
 mod command_line;
 mod config_files;
+mod dependencies;
 mod deployed;
+mod deployed_aws;
+mod deployed_docker;
 mod documents;
 mod harness;
 mod keys;
 mod layering;
 mod messages;
 mod notation;
+mod packaging;
 mod properties;
 mod regressions;
 mod scenarios;

@@ -14,6 +14,8 @@ pub(crate) const FIXED_RATE_PER_SECOND: u32 = 9_000;
 pub(crate) const DISTINCT_KEYS: usize = 1_000;
 /// Connections that are left idle.
 pub(crate) const IDLE_CONNECTIONS: usize = 5_000;
+/// The same over TLS, of which each takes a handshake.
+pub(crate) const IDLE_TLS_CONNECTIONS: usize = 2_000;
 /// How long idle connections are left alone before memory is read.
 pub(crate) const IDLE_SETTLE: Duration = Duration::from_secs(6);
 /// Requests sent while system calls are counted.
@@ -27,6 +29,7 @@ pub(crate) struct Scenario {
     /// What the report calls it.
     pub(crate) title: &'static str,
     pub(crate) kind: Kind,
+    pub(crate) over: Over,
     pub(crate) exchange: Exchange,
     /// The highest ratio to nginx tollgate is meant to have, where one was set.
     pub(crate) goal: Option<f64>,
@@ -47,6 +50,16 @@ pub(crate) enum Kind {
     Idle { connections: usize },
     /// System calls a request.
     SystemCalls { connections: usize },
+    /// As fast as answers come, over streams of HTTP/2.
+    Streams { connections: usize, streams: usize },
+}
+
+/// What a scenario's connections are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Plain,
+    /// TLS 1.3, never resumed.
+    Tls,
 }
 
 /// One request and its answer.
@@ -98,11 +111,12 @@ impl AnswerSize {
 const SMALL_GET: Exchange = Exchange { request_body_bytes: 0, answer: AnswerSize::Small };
 
 /// Every scenario, in the order they run.
-pub(crate) const SCENARIOS: [Scenario; 12] = [
+pub(crate) const SCENARIOS: [Scenario; 16] = [
     Scenario {
         name: "small",
         title: "GET, 200-byte answer, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: SMALL_GET,
         goal: Some(0.80),
         with_emf: false,
@@ -111,6 +125,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "medium",
         title: "GET, 16 KiB answer, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Medium },
         goal: Some(1.0),
         with_emf: false,
@@ -119,6 +134,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "large",
         title: "GET, 1 MiB answer, 16 keep-alive connections",
         kind: Kind::KeepAlive { connections: 16 },
+        over: Over::Plain,
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Large },
         goal: Some(1.0),
         with_emf: false,
@@ -127,6 +143,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "post",
         title: "POST, 16 KiB body, 200-byte answer, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: Exchange { request_body_bytes: 16 * 1024, answer: AnswerSize::Small },
         goal: Some(1.0),
         with_emf: false,
@@ -135,6 +152,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "connect",
         title: "GET, 200-byte answer, a new connection for every request, 32 clients",
         kind: Kind::NewConnection { clients: 32 },
+        over: Over::Plain,
         exchange: SMALL_GET,
         goal: Some(1.1),
         with_emf: false,
@@ -143,6 +161,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "latency",
         title: "GET, 200-byte answer, 9,000 requests a second, 64 keep-alive connections",
         kind: Kind::FixedRate { connections: 64 },
+        over: Over::Plain,
         exchange: SMALL_GET,
         goal: Some(1.0),
         with_emf: false,
@@ -151,6 +170,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "unlimited",
         title: "as small; tollgate without a limit",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Unlimited },
         goal: None,
         with_emf: false,
@@ -159,6 +179,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "limits",
         title: "as small; tollgate with three limits and five fields that tell of them",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Limited },
         goal: None,
         with_emf: false,
@@ -167,6 +188,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "emf",
         title: "as small; tollgate without, with EMF lines of exchanges, with EMF lines of intervals",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: SMALL_GET,
         goal: None,
         with_emf: true,
@@ -175,6 +197,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "refused",
         title: "GET, refused with 429 by a limit that is used up, 64 keep-alive connections",
         kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Plain,
         exchange: Exchange { request_body_bytes: 0, answer: AnswerSize::Refused },
         goal: Some(1.0),
         with_emf: false,
@@ -183,6 +206,7 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "idle",
         title: "memory of an idle keep-alive connection that has served one request",
         kind: Kind::Idle { connections: IDLE_CONNECTIONS },
+        over: Over::Plain,
         exchange: SMALL_GET,
         goal: None,
         with_emf: false,
@@ -191,6 +215,43 @@ pub(crate) const SCENARIOS: [Scenario; 12] = [
         name: "syscalls",
         title: "system calls a request: GET, 200-byte answer, 64 keep-alive connections",
         kind: Kind::SystemCalls { connections: 64 },
+        over: Over::Plain,
+        exchange: SMALL_GET,
+        goal: None,
+        with_emf: false,
+    },
+    Scenario {
+        name: "tls",
+        title: "GET, 200-byte answer, 64 keep-alive connections over TLS 1.3",
+        kind: Kind::KeepAlive { connections: 64 },
+        over: Over::Tls,
+        exchange: SMALL_GET,
+        goal: Some(0.90),
+        with_emf: false,
+    },
+    Scenario {
+        name: "handshakes",
+        title: "GET, 200-byte answer, a full TLS 1.3 handshake for every request, 16 clients",
+        kind: Kind::NewConnection { clients: 16 },
+        over: Over::Tls,
+        exchange: SMALL_GET,
+        goal: Some(1.0),
+        with_emf: false,
+    },
+    Scenario {
+        name: "http2",
+        title: "GET, 200-byte answer, 4 connections of HTTP/2 over TLS 1.3 with 100 streams each",
+        kind: Kind::Streams { connections: 4, streams: 100 },
+        over: Over::Tls,
+        exchange: SMALL_GET,
+        goal: Some(0.90),
+        with_emf: false,
+    },
+    Scenario {
+        name: "idle-tls",
+        title: "memory of an idle keep-alive connection over TLS 1.3 that has served one request",
+        kind: Kind::Idle { connections: IDLE_TLS_CONNECTIONS },
+        over: Over::Tls,
         exchange: SMALL_GET,
         goal: None,
         with_emf: false,
@@ -240,6 +301,8 @@ impl Name {
     pub(crate) fn takes_part(self, scenario: &Scenario) -> bool {
         match self {
             Self::Emf | Self::EmfInterval => scenario.with_emf,
+            // The origin speaks neither TLS nor HTTP/2, nor need an older build.
+            Self::Direct | Self::Baseline => scenario.over == Over::Plain,
             _ => true,
         }
     }
@@ -348,7 +411,8 @@ Compares tollgate with nginx and HAProxy: CPU a request, throughput, latency, me
 usage: cargo bench --bench proxies -- [--quick] [--without=CONTENDER]... [SCENARIO]...
 
   SCENARIO             small, medium, large, post, connect, latency,
-                       unlimited, limits, emf, refused, idle, syscalls; all by default
+                       unlimited, limits, emf, refused, idle, syscalls,
+                       tls, handshakes, http2, idle-tls; all by default
   --without=CONTENDER  leave out direct, nginx, haproxy, tollgate, emf or emf-10s
   --quick              two rounds of half a second, to see that it works; not for figures
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use tokio::time::sleep;
 
 use crate::contenders::Contender;
-use crate::load::fleet::Fleet;
+use crate::load::fleet::{Fleet, Target};
 use crate::load::requests::Requests;
-use crate::load::{Sample, fresh, paced};
+use crate::load::{Sample, fresh, multiplexed, paced};
 use crate::measure::memory;
 use crate::measure::syscalls::{Counted, Trace};
 use crate::plan::{FIXED_RATE_PER_SECOND, IDLE_SETTLE, Kind, Name, Plan, Scenario, TRACED_REQUESTS};
@@ -46,7 +46,7 @@ pub(crate) async fn run(
         Kind::Idle { connections } => {
             let mut memory = Vec::new();
             for (proxy, requests) in proxies() {
-                let bytes = idle_bytes(proxy, connections, requests)
+                let bytes = idle_bytes(proxy, scenario, connections, requests)
                     .await
                     .map_err(|trouble| proxy.explain(trouble))?;
                 memory.push((proxy.name, bytes));
@@ -63,13 +63,16 @@ pub(crate) async fn run(
             }
             Outcome::SystemCalls(calls)
         }
-        Kind::KeepAlive { .. } | Kind::NewConnection { .. } | Kind::FixedRate { .. } => {
+        Kind::KeepAlive { .. }
+        | Kind::NewConnection { .. }
+        | Kind::FixedRate { .. }
+        | Kind::Streams { .. } => {
             let mut samples: Vec<(Name, Vec<Sample>)> = taking_part()
                 .map(|(contender, _)| (contender.name, Vec::with_capacity(plan.rounds)))
                 .collect();
             for _ in 0..plan.rounds {
                 for (index, (contender, requests)) in taking_part().enumerate() {
-                    let sample = round(plan, scenario.kind, contender, requests)
+                    let sample = round(plan, scenario, contender, requests)
                         .await
                         .map_err(|trouble| contender.explain(trouble))?;
                     samples[index].1.push(sample);
@@ -84,19 +87,27 @@ pub(crate) async fn run(
     Ok(outcome)
 }
 
-async fn round(plan: &Plan, kind: Kind, contender: &Contender, requests: &Requests) -> Fallible<Sample> {
+async fn round(
+    plan: &Plan,
+    scenario: Scenario,
+    contender: &Contender,
+    requests: &Requests,
+) -> Fallible<Sample> {
     let cpu = contender.cpu();
-    let (address, warm_up, measured) = (contender.address, plan.warm_up, plan.measured);
-    match kind {
+    let (target, warm_up, measured) = (&contender.target(scenario)?, plan.warm_up, plan.measured);
+    match scenario.kind {
+        Kind::Streams { connections, streams } => {
+            multiplexed::run_for(target, (connections, streams), requests, warm_up, measured, &cpu).await
+        }
         Kind::NewConnection { clients } => {
-            fresh::run_for(address, clients, requests, warm_up, measured, &cpu).await
+            fresh::run_for(target, clients, requests, warm_up, measured, &cpu).await
         }
         Kind::FixedRate { connections } => {
-            let fleet = Fleet::open(address, connections, requests.clone()).await?;
+            let fleet = Fleet::open(target, connections, requests.clone()).await?;
             paced::run_for(fleet, FIXED_RATE_PER_SECOND, warm_up, measured, &cpu).await
         }
         Kind::KeepAlive { connections } | Kind::Idle { connections } | Kind::SystemCalls { connections } => {
-            let mut fleet = Fleet::open(address, connections, requests.clone()).await?;
+            let mut fleet = Fleet::open(target, connections, requests.clone()).await?;
             fleet.run_for(warm_up, measured, &cpu).await
         }
     }
@@ -105,14 +116,20 @@ async fn round(plan: &Plan, kind: Kind, contender: &Contender, requests: &Reques
 /// What the proxy's memory grows by for each connection. Its caches are warm and every key is
 /// known before, so that the growth is the connections'; afterwards every connection must still
 /// answer.
-async fn idle_bytes(proxy: &Contender, connections: usize, requests: &Requests) -> Fallible<f64> {
-    let mut warm = Fleet::open(proxy.address, 32, requests.clone()).await?;
+async fn idle_bytes(
+    proxy: &Contender,
+    scenario: Scenario,
+    connections: usize,
+    requests: &Requests,
+) -> Fallible<f64> {
+    let target = &proxy.target(scenario)?;
+    let mut warm = Fleet::open(target, 32, requests.clone()).await?;
     warm.run_count(4_000).await?;
     drop(warm);
     sleep(IDLE_SETTLE).await;
     let processes = proxy.processes();
     let before = memory::proportional_bytes(&processes)?;
-    let mut idle = Fleet::open(proxy.address, connections, requests.clone()).await?;
+    let mut idle = Fleet::open(target, connections, requests.clone()).await?;
     sleep(IDLE_SETTLE).await;
     let after = memory::proportional_bytes(&processes)?;
     idle.run_each_once().await?;
@@ -125,7 +142,8 @@ async fn system_calls(
     requests: &Requests,
     directory: &Path,
 ) -> Fallible<Vec<Counted>> {
-    let mut fleet = Fleet::open(proxy.address, connections, requests.clone()).await?;
+    let target = Target { address: proxy.address, dialer: None };
+    let mut fleet = Fleet::open(&target, connections, requests.clone()).await?;
     let trace = Trace::attach(&proxy.processes(), directory).await?;
     fleet.run_count(TRACED_REQUESTS).await?;
     trace.finish()

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +20,7 @@ use crate::proxy::worker::Shared;
 use crate::telemetry::apps::{AppState, AppTotals, BreakerState, QueueTotals};
 use crate::telemetry::sink::Dropped;
 use crate::telemetry::totals::{ProcessTotals, Totals};
+use crate::tls::Expiry;
 use crate::upstream::app::{App, AppName};
 use crate::upstream::breaker::{Breaker, Stance};
 use crate::upstream::condition::State;
@@ -162,6 +164,11 @@ impl Control {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// How many workers gave no sign of life for `patience`.
+    pub fn stalled_workers(&self, patience: Duration) -> usize {
+        stalled(&self.shared.measurements.beats(), self.started.tick, self.now().tick, patience)
+    }
+
     /// Reads the configuration again, and waits for the outcome; `None` if nobody is there to do it.
     pub async fn reload(&self) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
@@ -175,6 +182,10 @@ impl Control {
         totals.traffic.connections_open = self.shared.seats.taken() as u64;
         totals.traffic.max_connections = self.shared.seats.max() as u64;
         self.read_apps(&mut totals);
+        if let Some(tls) = &self.prepared().tls {
+            let end = |expiry: &Expiry| (Arc::clone(&expiry.certificate), expiry.not_after_unix);
+            totals.certificates = tls.expiries.iter().map(end).collect();
+        }
         totals.process = self.process(totals.process.invalid_emf_lines);
         totals
     }
@@ -239,6 +250,11 @@ impl Control {
     }
 }
 
+/// A worker that has just been started may not have come to its first sign yet.
+fn stalled(beats: &[Tick], started: Tick, now: Tick, patience: Duration) -> usize {
+    beats.iter().filter(|beat| (**beat).max(started) + patience < now).count()
+}
+
 fn app_totals(app: &App, upstream: &Upstream) -> AppTotals {
     let cap = match (app.name, &upstream.canary) {
         (AppName::Canary, Some(canary)) => canary.max_in_flight,
@@ -272,4 +288,19 @@ fn read(clock: &Clock) -> Now {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_without_a_sign_of_life_is_stalled() {
+        let (second, patience) = (1_000_000_000, Duration::from_secs(1));
+        let at = |seconds: u64| Tick(seconds * second);
+        assert_eq!(stalled(&[at(9), at(10)], at(1), at(10), patience), 0);
+        assert_eq!(stalled(&[at(8), at(10)], at(1), at(10), patience), 1);
+        assert_eq!(stalled(&[Tick(0)], at(10), at(11), patience), 0, "it has just been started");
+        assert_eq!(stalled(&[Tick(0)], at(10), at(12), patience), 1);
+    }
 }

@@ -177,7 +177,7 @@ fn understood(question: &Question, prepared: &Prepared, now: Now) -> Result<(Par
         seed: &prepared.buckets.seed,
         exempt: &prepared.model.limits.limiting.exempt,
     };
-    caller.name(naming, &request, now.unix_nanos / 1_000_000_000);
+    caller.name(naming, &request, None, now.unix_nanos / 1_000_000_000);
     if let Some(user) = &question.user {
         caller.user = Some(User::Named(user.as_str().into()));
     }

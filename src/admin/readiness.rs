@@ -127,17 +127,12 @@ impl Watch {
 
     /// The answer to `/healthz`.
     pub(super) fn health(&self) -> Response<Body> {
-        let now = self.control.now().tick;
-        let started = self.control.started().tick;
-        let beats = self.control.shared.measurements.beats();
-        // A worker that has just been started may not have come to it yet.
-        let is_stalled = |beat: &&Tick| (**beat).max(started) + BEAT_PATIENCE < now;
-        let stalled = beats.iter().filter(is_stalled).count();
+        let stalled = self.control.stalled_workers(BEAT_PATIENCE);
         // Workers that have ended in a drain beat no more, and that is as it should be.
         let lives = stalled == 0 || self.control.is_draining();
         let (status, word) =
             if lives { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "stalled") };
-        json(status, &Alive { status: word, workers: beats.len(), stalled })
+        json(status, &Alive { status: word, workers: self.control.workers, stalled })
     }
 
     /// The answer to `/readyz`; at most a second old, and never of another state.

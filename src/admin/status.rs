@@ -95,6 +95,9 @@ pub struct TrafficStatus {
     /// Connections that were refused since the start: their address had too many.
     #[serde(default)]
     pub refused_connections: u64,
+    /// HTTP/2 connections that were ended since the start: the client sent a flood of frames.
+    #[serde(default)]
+    pub http2_floods: u64,
     /// The most there may be.
     pub max_connections: u64,
     /// Open WebSockets.

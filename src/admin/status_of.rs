@@ -174,6 +174,7 @@ fn traffic(totals: &Totals) -> TrafficStatus {
         in_flight: traffic.in_flight,
         connections: traffic.connections_open,
         refused_connections: traffic.refused_connections,
+        http2_floods: traffic.floods,
         max_connections: traffic.max_connections,
         tunnels: traffic.tunnels_open,
     }

@@ -85,7 +85,7 @@ fn ask(arguments: &Explain, loaded: &Loaded, seed: &Seed, now: Now) -> Result<Qu
         seed,
         exempt: &loaded.model.limits.limiting.exempt,
     };
-    caller.name(naming, &request, unix_seconds);
+    caller.name(naming, &request, None, unix_seconds);
     if let Some(user) = &arguments.user {
         caller.user = Some(User::Named(user.as_str().into()));
     }

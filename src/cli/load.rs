@@ -12,6 +12,11 @@ use super::terminal;
 /// Nobody writes more by hand; a mistaken path to a log or a device ends here.
 const MAX_FILE: u64 = 16 << 20;
 
+/// The variable by which systemd tells where they are.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// systemd takes no larger ones.
+const MAX_CREDENTIAL: u64 = 1 << 20;
+
 /// Why there is no configuration.
 pub(super) enum Failure {
     /// Files cannot be read.
@@ -68,9 +73,18 @@ pub(super) fn load(paths: &[PathBuf], overrides: &Overrides) -> Option<Loaded> {
     None
 }
 
-/// A variable that is not Unicode could be part of no value, so it counts as not set.
+/// A variable of the environment; where it is not set, a credential that systemd put at the process's disposal. One
+/// that is not Unicode could be part of no value, so it counts as not set.
 fn variable(name: &str) -> Option<String> {
-    env::var(name).ok()
+    env::var(name).ok().or_else(|| credential(Path::new(&env::var_os(CREDENTIALS)?), name))
+}
+
+/// `LoadCredential=NAME:…`; the line end behind it is none of it.
+fn credential(directory: &Path, name: &str) -> Option<String> {
+    let mut text = String::new();
+    let file = File::open(directory.join(name)).ok()?;
+    file.take(MAX_CREDENTIAL + 1).read_to_string(&mut text).ok()?;
+    (text.len() as u64 <= MAX_CREDENTIAL).then(|| text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -16,6 +16,7 @@ mod live;
 mod load;
 mod man;
 mod options;
+mod reload;
 mod run;
 mod steps;
 mod terminal;
@@ -45,6 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
         Command::Explain(arguments) if arguments.live => explain_live::explain_live(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Keys(command) => keys::keys(&command),

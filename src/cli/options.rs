@@ -35,6 +35,10 @@ pub(super) enum Command {
     ///
     /// No file is looked for: what is not given by `--config` or the other options has its default.
     Run(Run),
+    /// Have a running tollgate read its configuration again, and wait for the outcome
+    ///
+    /// Tells what has changed. Exits with 78 and all problems if the file is refused; then nothing was changed.
+    Reload(live::Reload),
     /// Tell every problem of configuration files, by the code that `run` starts with
     ///
     /// Nothing is opened or bound. Exits with 78 if any file is wrong; warnings do not count.
@@ -93,6 +97,12 @@ pub(super) struct Run {
     /// Worker threads; by default one a core
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
     pub(super) workers: Option<u16>,
+    /// Take over from the tollgate that runs with this process id, and have it end when this one is ready
+    ///
+    /// Both serve the same addresses for a moment, and no request fails. What was spent of limits goes over by
+    /// `[store] snapshot`.
+    #[arg(long, value_name = "PID", value_parser = value_parser!(i32).range(1..))]
+    pub(super) replaces: Option<i32>,
 }
 
 #[derive(Debug, Args)]

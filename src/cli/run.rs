@@ -26,7 +26,8 @@ pub(super) fn run(arguments: &Run) -> ExitCode {
         Some(loaded) => {
             let warnings = loaded.warnings.lines();
             let reload = (!arguments.config.is_empty()).then(|| again(arguments.config.clone(), overrides));
-            daemon::run(Arc::new(loaded.model), arguments.workers.map(usize::from), &warnings, reload)
+            let workers = arguments.workers.map(usize::from);
+            daemon::run(Arc::new(loaded.model), workers, &warnings, reload, arguments.replaces)
         }
         None => ExitCode::from(CONFIGURATION),
     }

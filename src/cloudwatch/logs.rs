@@ -185,8 +185,9 @@ impl Losses {
 
 /// The host's name without what a stream's name may not have.
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().filter(|c| !c.is_control() && !matches!(c, ':' | '*')).collect();
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy();
+    let name: String = name.chars().filter(|c| !c.is_control() && !matches!(c, ':' | '*')).collect();
     match name.is_empty() {
         true => "tollgate".to_owned(),
         false => name.chars().take(MAX_STREAM).collect(),

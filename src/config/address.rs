@@ -23,8 +23,14 @@ fn wrong<T>(fault: impl Into<String>, help: impl Into<String>) -> Result<T, Addr
     Err(AddressError { fault: fault.into(), help: help.into() })
 }
 
-/// Reads `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock`.
+/// The longest name of a passed socket that systemd takes.
+const MAX_PASSED_NAME: usize = 255;
+
+/// Reads `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock`, `systemd:http`.
 pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
+    if let Some(name) = text.strip_prefix("systemd:") {
+        return parse_passed_name(name).map(ListenAddress::Passed);
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return parse_socket_path(path).map(ListenAddress::Unix);
     }
@@ -35,8 +41,12 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
     if let Some(rest) = text.strip_prefix("http://") {
         return wrong(fault, format!("write it without `http://`: `{}`", rest.trim_end_matches('/')));
     }
-    if text.starts_with("https://") {
-        return wrong(fault, "tollgate does not terminate TLS; listen on `127.0.0.1:8080` behind what does");
+    if let Some(rest) = text.strip_prefix("https://") {
+        let rest = rest.trim_end_matches('/');
+        return wrong(
+            fault,
+            format!("TLS has addresses of its own: `address = \"{rest}\"` below `[listen.tls]`"),
+        );
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && let Ok(ip @ IpAddr::V6(_)) = host.parse::<IpAddr>()
@@ -55,7 +65,10 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
         None => ("", text),
     };
     if !is_digits(port) {
-        return wrong(fault, "write `127.0.0.1:8080`, `[::]:8080` or `unix:/run/tollgate/http.sock`");
+        return wrong(
+            fault,
+            "write `127.0.0.1:8080`, `[::]:8080`, `unix:/run/tollgate/http.sock` or `systemd:http`",
+        );
     }
     if port.parse::<u16>().is_err() {
         return wrong("has a port above 65535", "use a port from 1 to 65535");
@@ -77,18 +90,15 @@ pub(crate) fn parse_listen(text: &str) -> Result<ListenAddress, AddressError> {
     )
 }
 
-/// Reads `127.0.0.1:8000`, `app:8000`, `http://app:8000`, `unix:/run/gunicorn.sock`.
+/// Reads `127.0.0.1:8000`, `app:8000`, `http://app:8000`, `https://app:8443`, `unix:/run/gunicorn.sock`.
 pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError> {
     if let Some(path) = text.strip_prefix("unix:") {
         return parse_socket_path(path).map(UpstreamAddress::Unix);
     }
-    if text.starts_with("https://") {
-        return wrong(
-            "needs TLS, which tollgate does not speak to the app",
-            "write `http://host:port` or `unix:/run/gunicorn.sock`",
-        );
-    }
-    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let (tls, bare) = match text.strip_prefix("https://") {
+        Some(bare) => (true, bare),
+        None => (false, text.strip_prefix("http://").unwrap_or(text)),
+    };
     if let Some((_, rest)) = bare.split_once("://") {
         let help = format!("tollgate speaks HTTP to the app; write `{rest}`");
         return wrong("has an unknown scheme", help);
@@ -98,10 +108,20 @@ pub(crate) fn parse_upstream(text: &str) -> Result<UpstreamAddress, AddressError
         if bare.starts_with('/') {
             return wrong("is not an address", format!("a Unix socket is written `unix:{bare}`"));
         }
-        return wrong("has a path", format!("requests keep their own path; write `{}`", &bare[..slash]));
+        let scheme = if tls { "https://" } else { "" };
+        return wrong(
+            "has a path",
+            format!("requests keep their own path; write `{scheme}{}`", &bare[..slash]),
+        );
     }
-    let (host, port) = parse_host_port(bare, 8000)?;
-    Ok(UpstreamAddress::Tcp { host, port })
+    let (host, port) = match tls {
+        false => parse_host_port(bare, 8000)?,
+        true => parse_host_port(bare, 8443).map_err(|AddressError { fault, help }| AddressError {
+            fault,
+            help: help.replacen('`', "`https://", 1),
+        })?,
+    };
+    Ok(UpstreamAddress::Tcp { host, port, tls })
 }
 
 /// Reads `app:8000`, `127.0.0.1:25888`, `[::1]:8000`; `usual` is the port of examples.
@@ -187,6 +207,18 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, AddressError> {
         );
     }
     Ok(network)
+}
+
+/// The names of systemd.socket(5): printable ASCII without colons.
+fn parse_passed_name(name: &str) -> Result<String, AddressError> {
+    let is_printable = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':';
+    if name.is_empty() || name.len() > MAX_PASSED_NAME || !name.bytes().all(is_printable) {
+        return wrong(
+            "names no passed socket",
+            "write the `FileDescriptorName=` of the socket unit, for example `systemd:http`",
+        );
+    }
+    Ok(name.to_owned())
 }
 
 fn parse_socket_path(path: &str) -> Result<PathBuf, AddressError> {

@@ -153,7 +153,8 @@ fn refuse_taken(
 fn require_token(reader: &mut Reader<'_>, admin: &Admin, header: Option<Range<usize>>) {
     let is_open = |address: &&ListenAddress| match address {
         ListenAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
-        ListenAddress::Unix(_) => false,
+        // Where a passed socket listens shows at the start, which looks again.
+        ListenAddress::Unix(_) | ListenAddress::Passed(_) => false,
     };
     let token = reader.span("admin.token");
     let is_wrong = token.as_ref().is_some_and(|span| reader.has_error_in(span));

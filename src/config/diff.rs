@@ -11,8 +11,9 @@ use super::origin::Origins;
 use super::print::print_model;
 
 /// Keys that are read at start only, and why.
-const AT_START: [(&str, &str); 23] = [
+const AT_START: [(&str, &str); 24] = [
     ("listen.address", LISTENERS),
+    ("listen.tls.address", LISTENERS),
     ("admin.address", LISTENERS),
     ("log.access", "the sink of records is opened at start"),
     ("log.format", "the form of events is chosen at start"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::identity::{ApiKey, Identity, Source, UnknownKey};
+use crate::identity::{ApiKey, CertificateName, Identity, Source, UnknownKey};
 
 use super::fields;
 use super::listen::warn;
@@ -19,11 +19,18 @@ use super::table::Table;
 pub(crate) const UNKNOWN_KEYS: [(&str, UnknownKey); 2] =
     [("anonymous", UnknownKey::Anonymous), ("reject", UnknownKey::Reject)];
 
-const SOURCES: [&str; 2] = ["api_key", "header"];
+pub(crate) const CERTIFICATE_NAMES: [(&str, CertificateName); 4] = [
+    ("subject_cn", CertificateName::SubjectCn),
+    ("san_dns", CertificateName::SanDns),
+    ("san_email", CertificateName::SanEmail),
+    ("san_uri", CertificateName::SanUri),
+];
+
+const SOURCES: [&str; 3] = ["api_key", "header", "certificate"];
 
 /// Reads the table; `request_id` is the field of the request's id. Without `sources` the tables that are there are
-/// asked.
-pub(crate) fn read(mut table: Table<'_, '_>, request_id: &HeaderName) -> Identity {
+/// asked. `knows_clients` is whether clients can show certificates.
+pub(crate) fn read(mut table: Table<'_, '_>, request_id: &HeaderName, knows_clients: bool) -> Identity {
     let sources = sources(&mut table);
     let mut key_table = table.table("api_key", "identity.api_key", "{ header = \"X-API-Key\" }");
     let key_is_there = key_table.is_there();
@@ -33,7 +40,13 @@ pub(crate) fn read(mut table: Table<'_, '_>, request_id: &HeaderName) -> Identit
     let header_is_there = header_table.is_there();
     let header = user_field(&mut header_table, &api_key.header, request_id);
     header_table.finish();
-    let there = [("api_key", key_is_there), ("header", header_is_there)];
+    let mut certificate_table =
+        table.table("certificate", "identity.certificate", "{ name = \"subject_cn\" }");
+    let certificate_is_there = certificate_table.is_there();
+    let certificate = certificate_table.choice("name", &CERTIFICATE_NAMES, CertificateName::default());
+    certificate_table.finish();
+    let there =
+        [("api_key", key_is_there), ("header", header_is_there), ("certificate", certificate_is_there)];
     if let Some(asked) = &sources {
         for (name, _) in there.iter().filter(|(name, there)| *there && !asked.contains(name)) {
             let message = format!("`[identity.{name}]` is not asked");
@@ -48,8 +61,14 @@ pub(crate) fn read(mut table: Table<'_, '_>, request_id: &HeaderName) -> Identit
         let help = "name the field the proxy in front sets: `name = \"X-Amzn-Oidc-Identity\"` below `[identity.header]`";
         table.reader.error(place, "`name` of `[identity.header]` is missing", help);
     }
+    if asked.contains(&"certificate") && !knows_clients {
+        let place = table.span("sources").map_or(Place::File, Place::Bytes);
+        let help = "name the authorities whose clients are known, `client_ca = \"/etc/tollgate/clients.pem\"` below `[listen.tls]`";
+        table.reader.error(place, "`certificate` names users, and no client is asked for one", help);
+    }
     table.finish();
     let source = |name: &str| match name {
+        "certificate" => Some(Source::Certificate(certificate)),
         "header" => header.clone().map(Source::Header),
         _ => Some(Source::ApiKey(api_key.clone())),
     };
@@ -57,7 +76,7 @@ pub(crate) fn read(mut table: Table<'_, '_>, request_id: &HeaderName) -> Identit
 }
 
 fn sources(table: &mut Table<'_, '_>) -> Option<Vec<&'static str>> {
-    let texts = table.strings("sources", "a list of `api_key` and `header`")?;
+    let texts = table.strings("sources", "a list of `api_key`, `header` and `certificate`")?;
     let mut sources = Vec::new();
     for text in texts {
         let known = SOURCES.iter().find(|name| **name == text.text);
@@ -71,7 +90,7 @@ fn sources(table: &mut Table<'_, '_>) -> Option<Vec<&'static str>> {
                 let message = format!("`sources` holds `{}`, which is no source", shown(&text.text));
                 let help = match nearest(&text.text, SOURCES) {
                     Some(meant) => format!("did you mean `{meant}`"),
-                    None => "sources are `api_key` and `header`".to_owned(),
+                    None => "sources are `api_key`, `header` and `certificate`".to_owned(),
                 };
                 (message, help)
             }

@@ -9,15 +9,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::{parse_listen, parse_network};
-use super::model::{Listen, ListenAddress};
+use super::model::{Http2, Listen, ListenAddress};
 use super::origin::Origin;
 use super::reader::{Reader, Text};
 use super::report::{Place, Severity, shown};
 use super::table::Table;
+use super::tls;
 use super::units::size_text;
 
 /// What a head may be at most, whatever is configured.
 const MAX_HEAD: u64 = 1 << 20;
+
+/// Load balancers notice within minutes.
+const MAX_DRAIN_DELAY: Duration = Duration::from_secs(3600);
 
 const LOOPBACK: [IpAddr; 2] =
     [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
@@ -40,16 +44,24 @@ pub(crate) fn defaults() -> Listen {
         max_header_line: 8000,
         max_header_bytes: 64 << 10,
         max_body: 10 << 20,
+        drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(30),
+        h2c: false,
+        http2: Http2 { max_streams: 100, window: 64 << 10 },
+        proxy_protocol: false,
+        tls: None,
     }
 }
 
 /// Reads the table; addresses of the command line go before those of the file.
 pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
     let default = defaults();
-    let addresses = addresses(&mut table, options);
+    let addresses = addresses(&mut table, options).unwrap_or(default.addresses);
+    let example =
+        "{ address = \"0.0.0.0:8443\", certificate = \"/a/chain.pem\", private_key = \"/a/key.pem\" }";
+    let tls = tls::read_listen(table.table("tls", "listen.tls", example), &addresses);
     let listen = Listen {
-        addresses: addresses.unwrap_or(default.addresses),
+        addresses,
         trusted_proxies: networks(&mut table).unwrap_or(default.trusted_proxies),
         max_connections: size(table.count("max_connections", default.max_connections as u64, 1..=1_000_000)),
         header_timeout: table.duration("header_timeout", default.header_timeout),
@@ -64,12 +76,35 @@ pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
         max_header_line: size(table.size("max_header_line", default.max_header_line as u64)),
         max_header_bytes: size(table.size("max_header_bytes", default.max_header_bytes as u64)),
         max_body: table.size("max_body", default.max_body),
+        drain_delay: table.delay("drain_delay", MAX_DRAIN_DELAY),
         drain_timeout: table.duration("drain_timeout", default.drain_timeout),
+        h2c: table.switch("h2c", default.h2c),
+        http2: http2(&mut table, default.http2),
+        proxy_protocol: table.switch("proxy_protocol", default.proxy_protocol),
+        tls,
     };
     check_order(table.reader, &listen);
     advise(table.reader, &listen);
     table.finish();
     listen
+}
+
+/// The smallest window is the protocol's own (RFC 9113 section 6.9.2).
+fn http2(table: &mut Table<'_, '_>, default: Http2) -> Http2 {
+    const WINDOWS: Range<u64> = 65_535..(16 << 20) + 1;
+    let mut http2 = table.table("http2", "listen.http2", "{ max_streams = 100, window = \"64KiB\" }");
+    let max_streams = http2.count("max_streams", u64::from(default.max_streams), 1..=1_000);
+    let window = http2.size("window", u64::from(default.window));
+    if !WINDOWS.contains(&window)
+        && let Some(span) = http2.reader.span("listen.http2.window")
+    {
+        let message = format!("`window` must be from `65535B` to `16MiB`, found `{}`", size_text(window));
+        let help = "what a client may send on a stream before the app takes it; memory for it is there once a request";
+        http2.reader.error(Place::Bytes(span), message, help);
+    }
+    http2.finish();
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Http2 { max_streams: small(max_streams), window: small(window) }
 }
 
 fn size(number: u64) -> usize {

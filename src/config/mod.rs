@@ -36,6 +36,7 @@ mod suggest;
 mod syntax;
 mod table;
 mod telling;
+mod tls;
 pub mod units;
 mod upstream;
 mod values;
@@ -124,7 +125,8 @@ pub fn not_utf8(bytes: &[u8], file: &str) -> Option<Report> {
 /// chooses the table's name.
 pub fn keys() -> BTreeSet<String> {
     // A table whose name the file chooses is asked for its keys only when there is one.
-    const TABLES: &str = "[[routes]]\n[limits.any.tiers.any]\n[[alerts.rules]]\n";
+    const TABLES: &str =
+        "[[routes]]\n[limits.any.tiers.any]\n[[alerts.rules]]\n[[listen.tls.certificates]]\n";
     let sources = Sources::one("", TABLES);
     let (root, below) = layers::merged(&mut layers::parse(&sources));
     let mut reader = Reader::new(&sources, below, &|_| None);
@@ -136,7 +138,8 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let listen = listen::read(reader.table(root, "listen"), &overrides.listen);
     let upstream = upstream::read(reader.table(root, "upstream"), overrides.upstream.as_deref());
     let request_id = telling::read_request_id(reader.table(root, "request_id"));
-    let identity = identity::read(reader.table(root, "identity"), &request_id.header);
+    let knows_clients = listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let identity = identity::read(reader.table(root, "identity"), &request_id.header, knows_clients);
     let drafts = limits::read(reader, root);
     let limiting = limiting::read(reader.table(root, "limiting"));
     let (routes, of_routes) = routes::read(reader, root, listen.max_body, upstream.spill_by_default());
@@ -147,7 +150,8 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
     let emf = emf::read(reader, root, &log);
     let metrics = metrics::read(reader.table(root, "metrics"), &routes, &request_id.header);
     let cloudwatch = cloudwatch::read(reader.table(root, "cloudwatch"));
-    let admin = admin::read(reader, root, &listen.addresses, upstream.address());
+    let taken: Vec<ListenAddress> = listen.all_addresses().cloned().collect();
+    let admin = admin::read(reader, root, &taken, upstream.address());
     let upstream = upstream.settle(reader, &listen, &routes);
     let alerts = alerts::read(reader, root, &routes);
     let tables = [
@@ -190,7 +194,7 @@ fn read<'d>(reader: &mut Reader<'d>, root: &'d DeTable<'d>, overrides: &Override
 
 /// An app, or a canary, that is tollgate itself.
 fn refuse_loop(reader: &mut Reader<'_>, model: &Model) {
-    let is_ours = |app: &UpstreamAddress| model.listen.addresses.iter().any(|address| is_same(address, app));
+    let is_ours = |app: &UpstreamAddress| model.listen.all_addresses().any(|address| is_same(address, app));
     if is_ours(&model.upstream.address) {
         let place = match (reader.origins.get("upstream.address"), reader.span("upstream.address")) {
             (Origin::CommandLine { .. }, _) | (_, None) => Place::CommandLine,
@@ -214,7 +218,7 @@ fn refuse_loop(reader: &mut Reader<'_>, model: &Model) {
 fn is_same(listen: &ListenAddress, upstream: &UpstreamAddress) -> bool {
     match (listen, upstream) {
         (ListenAddress::Unix(ours), UpstreamAddress::Unix(theirs)) => ours == theirs,
-        (ListenAddress::Tcp(ours), UpstreamAddress::Tcp { host, port }) => {
+        (ListenAddress::Tcp(ours), UpstreamAddress::Tcp { host, port, .. }) => {
             let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
             let same_host = match host.parse::<IpAddr>() {
                 Ok(ip) => ip == ours.ip() || (ours.ip().is_unspecified() && local(ip)),

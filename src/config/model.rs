@@ -8,6 +8,7 @@ pub mod emf;
 pub mod memory;
 pub mod metrics;
 pub mod shield;
+pub mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -85,8 +86,27 @@ pub struct Listen {
     pub max_header_bytes: usize,
     /// Bytes of a request body, where the route says nothing else.
     pub max_body: u64,
+    /// How long everything is still served after SIGTERM while readiness is refused, before the drain begins.
+    pub drain_delay: Duration,
     /// How long running exchanges may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Whether plain connections may speak HTTP/2 from their first byte.
+    pub h2c: bool,
+    /// How much one connection over HTTP/2 may ask for.
+    pub http2: Http2,
+    /// Whether every connection begins by telling whose it is, and only trusted proxies may connect.
+    pub proxy_protocol: bool,
+    /// What is served over TLS, if anything.
+    pub tls: Option<tls::ListenTls>,
+}
+
+/// `[listen.http2]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams that are open at a time.
+    pub max_streams: u32,
+    /// Bytes that a client may send on a stream before they are taken, 65535 at least.
+    pub window: u32,
 }
 
 impl Listen {
@@ -94,6 +114,11 @@ impl Listen {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Those of TLS among them.
+    pub fn all_addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.addresses.iter().chain(self.tls.iter().flat_map(|tls| &tls.addresses))
     }
 }
 
@@ -104,6 +129,8 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:/run/tollgate/http.sock`
     Unix(PathBuf),
+    /// `systemd:http`: what was passed under this name, TCP or Unix, by whoever started the process.
+    Passed(String),
 }
 
 /// `[upstream]`
@@ -130,6 +157,8 @@ pub struct Upstream {
     pub health: shield::HealthCheck,
     /// A second version of it.
     pub canary: Option<shield::Canary>,
+    /// How it is spoken with where its address says `https://`.
+    pub tls: tls::UpstreamTls,
 }
 
 /// Where the app listens.
@@ -141,6 +170,8 @@ pub enum UpstreamAddress {
         host: String,
         /// Never 0.
         port: u16,
+        /// Over TLS.
+        tls: bool,
     },
     /// A Unix socket's path.
     Unix(PathBuf),
@@ -254,6 +285,7 @@ impl std::fmt::Display for ListenAddress {
         match self {
             ListenAddress::Tcp(address) => address.fmt(f),
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Passed(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -261,8 +293,13 @@ impl std::fmt::Display for ListenAddress {
 impl std::fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            UpstreamAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            UpstreamAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
+            UpstreamAddress::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https://" } else { "" };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}[{host}]:{port}"),
+                    false => write!(f, "{scheme}{host}:{port}"),
+                }
+            }
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

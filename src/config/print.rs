@@ -3,6 +3,7 @@
 //! Invariant: the text is a configuration itself, and loading it gives the same model.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -14,10 +15,11 @@ mod limits;
 mod memory;
 mod metrics;
 mod operators;
+mod tls;
 mod upstream;
 
 use super::Loaded;
-use super::identity::UNKNOWN_KEYS;
+use super::identity::{CERTIFICATE_NAMES, UNKNOWN_KEYS};
 use super::model::{AccessSink, Model};
 use super::origin::Origins;
 use super::telling::{ERROR_FORMATS, ID_FORMATS, INBOUND, LOG_FORMATS, LOG_LEVELS};
@@ -139,7 +141,17 @@ fn print_listen(printer: &mut Printer<'_>, model: &Model) {
     printer.text("max_header_line", &size_text(listen.max_header_line as u64));
     printer.text("max_header_bytes", &size_text(listen.max_header_bytes as u64));
     printer.text("max_body", &size_text(listen.max_body));
+    match listen.drain_delay {
+        Duration::ZERO => printer.text("drain_delay", "0s"),
+        delay => printer.text("drain_delay", &duration_text(delay)),
+    }
     printer.text("drain_timeout", &duration_text(listen.drain_timeout));
+    printer.key("h2c", listen.h2c);
+    printer.table("[listen.http2]", "listen.http2");
+    printer.key("max_streams", listen.http2.max_streams);
+    printer.text("window", &size_text(u64::from(listen.http2.window)));
+    printer.key("proxy_protocol", listen.proxy_protocol);
+    tls::print_listen(printer, listen.tls.as_ref());
 }
 
 fn print_identity(printer: &mut Printer<'_>, model: &Model) {
@@ -147,6 +159,7 @@ fn print_identity(printer: &mut Printer<'_>, model: &Model) {
     let names = sources.iter().map(|source| match source {
         Source::ApiKey(_) => quote("api_key"),
         Source::Header(_) => quote("header"),
+        Source::Certificate(_) => quote("certificate"),
     });
     printer.table("[identity]", "identity");
     printer.key("sources", list(names.collect()));
@@ -168,6 +181,9 @@ fn print_identity(printer: &mut Printer<'_>, model: &Model) {
             }
             Source::Header(name) => {
                 printer.text("header.name", name.as_str());
+            }
+            Source::Certificate(name) => {
+                printer.text("certificate.name", name_of(&CERTIFICATE_NAMES, *name));
             }
         }
     }

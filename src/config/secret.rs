@@ -78,6 +78,7 @@ impl<'d> Reader<'d> {
     /// table.
     pub(super) fn hide_unknown(&mut self, inside: &str, key: &str, value: &Spanned<DeValue<'_>>) {
         let table = inside.trim_start_matches('[');
+        self.hide_pem(value);
         let has_secrets = table != "alerts.rules]]" && TABLES.iter().any(|name| table.starts_with(name));
         if has_secrets || KEYS.contains(&key) {
             self.hide(value);
@@ -85,6 +86,16 @@ impl<'d> Reader<'d> {
             for (key, value) in entries {
                 self.hide_unknown(inside, key.get_ref(), value);
             }
+        }
+    }
+
+    /// Hides a value that holds a private key, or may.
+    pub(super) fn hide_pem(&mut self, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Table(entries) => entries.iter().for_each(|(_, value)| self.hide_pem(value)),
+            DeValue::Array(values) => values.iter().for_each(|value| self.hide_pem(value)),
+            DeValue::String(text) if text.contains("-----BEGIN") => self.secrets.push(value.span()),
+            _ => {}
         }
     }
 

@@ -80,6 +80,11 @@ impl<'r, 'd> Table<'r, 'd> {
         self.span(key).is_some()
     }
 
+    /// Whether the file has this list of tables.
+    pub(crate) fn has_list(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| find(entries, key).is_some())
+    }
+
     /// The bytes of a key's value, if the file has the key and it was asked for.
     pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
         self.reader.span(&format!("{}.{key}", self.path))
@@ -157,6 +162,13 @@ impl<'r, 'd> Table<'r, 'd> {
         }
     }
 
+    /// Hides a value of this table that holds what belongs into a file of its own.
+    pub(crate) fn hide_pem(&mut self, key: &str) {
+        if let Some((_, value)) = self.entries.and_then(|entries| find(entries, key)) {
+            self.reader.hide_pem(value);
+        }
+    }
+
     /// One of [`Table::named_tables`]; its schema has a `*` for each name.
     pub(crate) fn named(&mut self, key: &str, named: &Named<'d>, schema: &'static str) -> Table<'_, 'd> {
         let path = format!("{}.{key}.{}", self.path, named.key);
@@ -175,7 +187,9 @@ impl<'r, 'd> Table<'r, 'd> {
     pub(crate) fn finish(self) {
         if let Some(entries) = self.entries {
             let name = match self.schema {
-                schema @ ("routes" | "keys" | "alerts.rules") => format!("[[{schema}]]"),
+                schema @ ("routes" | "keys" | "alerts.rules" | "listen.tls.certificates") => {
+                    format!("[[{schema}]]")
+                }
                 schema if schema.contains('*') => format!("[{}]", self.path),
                 schema => format!("[{schema}]"),
             };

@@ -52,9 +52,23 @@ max_headers = 2
 max_header_line = "5B"
 max_header_bytes = "6KiB"
 max_body = "7TiB"
+drain_delay = "7s"
 drain_timeout = "8m"
+h2c = true
+http2 = { max_streams = 7, window = "1MiB" }
+proxy_protocol = true
+[listen.tls]
+address = ["[::]:443", "127.0.0.1:8443"]
+certificate = "/etc/\"$$a.pem"
+private_key = "/etc/a.key"
+certificates = [{ certificate = "/etc/b.pem", private_key = "/etc/b.key" }]
+http2 = false
+client_ca = "/etc/clients.pem"
+client_auth = "request"
+min_version = "1.3"
+handshake_timeout = "9s"
 [upstream]
-address = "[::1]:8000"
+address = "https://[::1]:8000"
 connect_timeout = "9s"
 response_timeout = "10s"
 idle_timeout = "11ms"
@@ -75,6 +89,11 @@ timeout = "3s"
 healthy_after = 2
 unhealthy_after = 4
 expect = ["200-299", 304]
+[upstream.tls]
+ca = "/etc/ca.pem"
+server_name = "app.internal"
+certificate = "/etc/c.pem"
+private_key = "/etc/c.key"
 [upstream.canary]
 address = "unix:/run/canary.sock"
 weight = 0.75
@@ -84,9 +103,10 @@ header = "X-Trace"
 inbound = "never"
 format = "uuid4"
 [identity]
-sources = ["header", "api_key"]
+sources = ["header", "api_key", "certificate"]
 api_key = { header = "X-Key", query = "key", keys_file = "/etc/keys", unknown = "reject" }
 header = { name = "X-User" }
+certificate = { name = "san_email" }
 [log]
 format = "text"
 level = "debug"
@@ -278,7 +298,10 @@ fn a_printed_configuration_loads_to_the_same_model() {
 }
 
 /// Tables that are printed under headers of their own within others.
-const NESTED: [&str; 7] = [
+const NESTED: [&str; 10] = [
+    "listen.http2",
+    "listen.tls",
+    "upstream.tls",
     "upstream.health",
     "upstream.canary",
     "metrics.from_response",

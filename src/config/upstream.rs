@@ -22,6 +22,7 @@ use super::origin::Origin;
 use super::reader::{Reader, Text};
 use super::report::{Place, shown};
 use super::table::Table;
+use super::tls;
 
 pub(crate) use buffers::spill;
 use in_flight::WrittenCap;
@@ -83,6 +84,12 @@ pub(crate) fn read(mut table: Table<'_, '_>, option: Option<&str>) -> Draft {
     let is_auto = [cap, canary.as_ref().and_then(|canary| canary.cap)].contains(&Some(WrittenCap::Auto));
     let example = "{ floor = 2, ceiling = 256 }";
     let bounds = in_flight::read_auto(table.table("auto_limit", "upstream.auto_limit", example), is_auto);
+    let apps = address.iter().chain(canary.iter().filter_map(canary::WrittenCanary::address));
+    let apps: Vec<&UpstreamAddress> = apps.collect();
+    let tls = tls::read_upstream(
+        table.table("tls", "upstream.tls", "{ ca = \"/etc/tollgate/app-ca.pem\" }"),
+        &apps,
+    );
     table.finish();
     let has_address = address.is_some();
     let upstream = Upstream {
@@ -96,6 +103,7 @@ pub(crate) fn read(mut table: Table<'_, '_>, option: Option<&str>) -> Draft {
         buffers,
         health,
         canary: canary.and_then(|canary| canary.with(bounds, cap)),
+        tls,
     };
     Draft { upstream, has_address }
 }

@@ -33,6 +33,24 @@ impl<'d> Table<'_, 'd> {
         self.quantity(key, "a duration", "s", units::parse_duration)
     }
 
+    /// `key = "5s"`, to `most`; `"0s"`, and no such key, for not at all.
+    pub(crate) fn delay(&mut self, key: &'static str, most: Duration) -> Duration {
+        let Some(text) = self.string(key, "a duration with a unit") else { return Duration::ZERO };
+        if matches!(text.text.as_str(), "0s" | "0ms" | "0m" | "0h") {
+            return Duration::ZERO;
+        }
+        match units::parse_duration(&text.text) {
+            Ok(duration) => {
+                self.check_within(key, duration, Duration::ZERO..=most, text.place).unwrap_or_default()
+            }
+            Err(error) => {
+                let message = format!("`{key}` {}, found `{}`", error.fault, shown(&text.text));
+                self.reader.error(text.place, message, format!("{}, or `\"0s\"` for not at all", error.help));
+                Duration::ZERO
+            }
+        }
+    }
+
     /// `key = "64KiB"`
     pub(crate) fn size(&mut self, key: &'static str, default: u64) -> u64 {
         self.optional_size(key).unwrap_or(default)

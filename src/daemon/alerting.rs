@@ -1,7 +1,7 @@
 //! Alerts over the life of the process: what their rules look at, and who tells.
 
+use std::io;
 use std::sync::Arc;
-use std::{fs, io};
 
 use crate::alerts::evaluation::Signs;
 use crate::alerts::{Alerts, Ask};
@@ -51,7 +51,7 @@ pub(super) fn start(
 
 /// The name of this machine.
 fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy();
+    if name.is_empty() { NAMELESS.to_owned() } else { name.into_owned() }
 }

@@ -5,9 +5,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::keys_file::KeysFileError;
+use crate::tls::TlsFileError;
+use crate::tls::server::ServerTlsError;
 
 /// Wrong configuration, `EX_CONFIG` of sysexits.h.
 const CONFIGURATION: u8 = 78;
+
+const PASSED_HELP: &str = "start the socket unit before the service, `systemctl start tollgate.socket`, and have its \
+                           `FileDescriptorName=` be the name behind `systemd:`";
 
 /// What failed before the first worker served.
 #[derive(Debug)]
@@ -20,12 +25,20 @@ pub enum StartError {
     Upstream(String, io::Error),
     /// The API keys cannot be used.
     Keys(String, KeysFileError),
+    /// TLS cannot be spoken with clients.
+    Tls(ServerTlsError),
+    /// TLS cannot be spoken with the app.
+    UpstreamTls(TlsFileError),
     /// The record sink cannot be opened.
     Records(String, io::Error),
     /// The sink of EMF lines cannot be opened.
     Emf(String, io::Error),
     /// Bodies that are too large for memory have no place.
     Spill(String, io::Error),
+    /// The process with this id cannot be replaced, and why.
+    Replaces(i32, String),
+    /// A socket that was passed for the admin listener is open to other hosts, and there is no token.
+    OpenAdmin(String),
     /// Threads or signal handlers.
     Threads(io::Error),
 }
@@ -34,6 +47,22 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, error, help) = match self {
             StartError::Keys(path, error) => return write!(f, "cannot use the keys file `{path}`: {error}"),
+            StartError::Tls(error) => return write!(f, "`[listen.tls]`: {error}"),
+            StartError::UpstreamTls(error) => return write!(f, "`[upstream.tls]`: {error}"),
+            StartError::Replaces(id, why) => return write!(f, "cannot replace process {id}: {why}"),
+            StartError::OpenAdmin(address) => {
+                return write!(
+                    f,
+                    "`token` of `[admin]` is missing, and other hosts reach `{address}`, which was passed for it; \
+                     set a token, or have the socket unit listen on `127.0.0.1:9180`"
+                );
+            }
+            StartError::Listen(address, error) if address.starts_with("systemd:") => {
+                (format!("cannot listen on `{address}`"), error, PASSED_HELP)
+            }
+            StartError::Admin(address, error) if address.starts_with("systemd:") => {
+                (format!("cannot listen on `{address}` for `[admin]`"), error, PASSED_HELP)
+            }
             StartError::Listen(address, error) => {
                 (format!("cannot listen on `{address}`"), error, listen_help(error))
             }
@@ -105,7 +134,9 @@ pub(super) fn tell(error: &StartError) -> ExitCode {
     // Without standard error there is nobody to tell.
     let _ = writeln!(io::stderr(), "tollgate: {error}");
     match error {
-        StartError::Keys(..) => ExitCode::from(CONFIGURATION),
+        StartError::Keys(..) | StartError::Tls(_) | StartError::UpstreamTls(_) => {
+            ExitCode::from(CONFIGURATION)
+        }
         _ => ExitCode::FAILURE,
     }
 }

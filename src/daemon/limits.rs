@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
-use crate::limit::buckets::Buckets;
 use crate::limit::key::Seed;
 use crate::limit::state::Now;
+use crate::proxy::current::Current;
 
 use super::background::Background;
 
@@ -28,12 +28,14 @@ pub(super) fn fresh_seed() -> Result<Seed, getrandom::Error> {
 }
 
 /// Starts the thread that looks after the states.
-pub(super) fn tend(buckets: Arc<Buckets>, max_keys: usize, clock: Clock) -> io::Result<Background> {
+pub(super) fn tend(current: Arc<Current>, clock: Clock) -> io::Result<Background> {
     Background::start("limits", move |owner| {
         let mut eviction = Eviction::default();
         while owner.waits(TEND_EVERY) {
             clock.reanchor();
             let now = now(&clock);
+            let prepared = current.get();
+            let (buckets, max_keys) = (&prepared.buckets, prepared.model.store.max_keys);
             buckets.tend(now);
             eviction.tell(buckets.forced_evictions(), max_keys, now.tick);
         }

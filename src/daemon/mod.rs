@@ -5,24 +5,33 @@
 mod alerting;
 mod background;
 mod bind;
+mod descriptors;
+mod end;
 mod error;
 mod health;
 mod intervals;
 pub mod keys_file;
 mod limits;
 mod logging;
+mod passed;
+mod predecessor;
 mod reload;
+mod run;
 mod signals;
 mod sinks;
 mod snapshots;
 mod spilling;
+mod systemd;
+mod take_over;
+mod tls;
+mod unix_name;
+mod watchdog;
 mod worker_thread;
 
 use std::cell::RefCell;
-use std::process::ExitCode;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -39,70 +48,26 @@ use crate::telemetry::measurements::Measurements;
 use crate::upstream::app::Apps;
 use crate::upstream::breaker::Breakers;
 use crate::upstream::budget::Budget;
-use crate::upstream::connect::Destination;
+use crate::upstream::connect::{Destination, Unresolved};
 
 use self::background::Background;
-use self::bind::{AllBound, Bound, UnixName};
+use self::bind::{AllBound, Binding, Bound, BoundSocket, Others};
 pub use self::error::StartError;
 use self::health::HealthThread;
+use self::passed::Passed;
 pub use self::reload::{Load, Reloaded};
-use self::signals::{Asked, Signals};
+pub use self::run::run;
 use self::sinks::Sinks;
-use self::worker_thread::{Phase, WorkerThread};
-
-/// Runs until a signal ends it; `warnings` are told among the first events, `load` reads the configuration again
-/// on SIGHUP. Exit codes: 0 drained; 1 could not start, or the drain ran out of time; 78 the keys file is wrong.
-pub fn run(model: Arc<Model>, workers: Option<usize>, warnings: &[String], load: Option<Load>) -> ExitCode {
-    logging::init(&model.log);
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return error::tell(&StartError::Threads(error)),
-    };
-    runtime.block_on(async {
-        let mut signals = match Signals::listen() {
-            Ok(signals) => signals,
-            Err(error) => return error::tell(&StartError::Threads(error)),
-        };
-        let mut daemon = match Daemon::start(model, workers) {
-            Ok(daemon) => daemon,
-            Err(error) => return error::tell(&error),
-        };
-        let signal = loop {
-            let asked = tokio::select! {
-                asked = signals.next() => asked,
-                Some(ReloadAsked { answer }) = daemon.reloads_asked.recv() => {
-                    // Whoever asked may have left.
-                    let _ = answer.send(reload::reload(&daemon, load.as_ref()).await);
-                    continue;
-                }
-            };
-            match asked {
-                Asked::End(signal) => break signal,
-                Asked::Reload => drop(reload::reload(&daemon, load.as_ref()).await),
-            }
-        };
-        let drain_timeout = daemon.current.get().model.listen.drain_timeout;
-        tracing::info!(signal, "asked to end");
-        let drained = tokio::select! {
-            drained = daemon.drain(drain_timeout) => drained,
-            signal = signals.end() => {
-                tracing::warn!(signal, "ended at once");
-                daemon.abort();
-                false
-            }
-        };
-        daemon.close();
-        if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-    })
-}
+use self::snapshots::Snapshots;
+use self::unix_name::UnixName;
+use self::worker_thread::{Listeners, Phase, WorkerThread};
 
 /// A running tollgate.
 #[derive(Debug)]
 pub struct Daemon {
     addresses: Vec<ListenAddress>,
+    secure_addresses: Vec<ListenAddress>,
+    admin_addresses: Vec<ListenAddress>,
     phase: watch::Sender<Phase>,
     threads: Vec<WorkerThread>,
     sinks: Sinks,
@@ -111,7 +76,8 @@ pub struct Daemon {
     push: Option<Push>,
     names: Vec<UnixName>,
     tending: Background,
-    snapshots: Option<Background>,
+    snapshots: Snapshots,
+    certificates: Option<Background>,
     current: Arc<Current>,
     seats: Arc<Seats>,
     buffers: Arc<Budget>,
@@ -123,8 +89,20 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens everything and starts the workers; one a core unless told otherwise.
+    /// Opens everything, starts the workers, one a core unless told otherwise, and serves.
     pub fn start(model: Arc<Model>, workers: Option<usize>) -> Result<Daemon, StartError> {
+        let daemon = Daemon::open(model, workers, Others::Refused, &mut Passed::nothing())?;
+        daemon.serve();
+        Ok(daemon)
+    }
+
+    /// Opens everything and starts all threads; accepts nothing before [`Daemon::serve`].
+    fn open(
+        model: Arc<Model>,
+        workers: Option<usize>,
+        others: Others,
+        passed: &mut Passed,
+    ) -> Result<Daemon, StartError> {
         let mut model = Arc::unwrap_or_clone(model);
         let workers = workers
             .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
@@ -135,62 +113,81 @@ impl Daemon {
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error))?
             .map(Arc::new);
+        let served = tls::load(&model, None, unix_seconds)?;
         let seed = limits::fresh_seed().map_err(|error| StartError::Threads(error.into()))?;
         let store = model.store.clone();
-        let buckets = snapshots::restore(&store, &mut model.limits, seed, limits::now(&clock));
-        let buckets = Arc::new(buckets);
+        let buckets = match others {
+            Others::Refused => snapshots::restore(&store, &mut model.limits, seed, limits::now(&clock)),
+            // What was spent is known when the other accepts no more.
+            Others::Replaced => snapshots::fresh(&store, &mut model.limits, seed, limits::now(&clock)),
+        };
         let model = Arc::new(model);
         let sinks = Sinks::open(&model)?;
-        let bound = bind::bind_all(&model.listen.addresses, workers, bind::FOR_PROXIES)
+        let mut binding = Binding { workers, unix_mode: bind::FOR_PROXIES, others, passed };
+        let bound = bind::bind_all(&model.listen.addresses, &mut binding)
             .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
+        let secure = model.listen.tls.as_ref().map_or(&[][..], |tls| &tls.addresses);
+        let secure = bind::bind_all(secure, &mut binding)
+            .map_err(|(address, error)| StartError::Listen(address.to_string(), error))?;
+        if let Some(unix) = secure.addresses.iter().find(|address| matches!(address, ListenAddress::Unix(_)))
+        {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "TLS is spoken over TCP only");
+            return Err(StartError::Listen(unix.to_string(), error));
+        }
         let mut names = bound.names;
-        let admin_bound = bind_admin(&model, &mut names)?;
-        let seats = Seats::new(model.listen.max_connections);
-        let buffers = Budget::new(model.upstream.buffers.total as u64);
-        let max_keys = model.store.max_keys;
+        let mut binding = Binding { workers: 1, unix_mode: bind::FOR_OWNER, others, passed };
+        let (admin_addresses, admin_listeners) = bind_admin(&model, &mut binding, &mut names)?;
         let measurements = Arc::new(Measurements::new(&model.metrics));
-        let apps = destinations.apps(&model.upstream, None);
-        let upstream = apps.main.destination.label.clone();
-        let taken_over = AtomicUsize::new(0);
-        let breakers = Breakers::new(model.routes.routes(), None);
-        let spill = spilling::open(&model, None)?;
-        let prepared =
-            Prepared { model, apps, breakers, keys, spill, buckets: Arc::clone(&buckets), taken_over };
         let shared = Shared {
-            current: Arc::new(Current::new(prepared)),
-            seats,
-            measurements,
+            seats: Seats::new(model.listen.max_connections),
+            measurements: Arc::clone(&measurements),
             interventions: Arc::default(),
             health: Arc::default(),
-            buffers,
+            buffers: Budget::new(model.upstream.buffers.total as u64),
             peers: Arc::default(),
+            unheaded: Arc::default(),
+            current: Arc::new(Current::new(Prepared {
+                apps: destinations.apps(&model.upstream, None),
+                breakers: Breakers::new(model.routes.routes(), None),
+                keys,
+                tls: served,
+                spill: spilling::open(&model, None)?,
+                buckets: Arc::new(buckets),
+                taken_over: AtomicUsize::new(0),
+                model,
+            })),
         };
         let (control, reloads_asked) =
             Control::new(shared.clone(), workers, clock.sibling(), sinks.dropped());
+        let current = Arc::clone(&shared.current);
         let health =
-            HealthThread::start(Arc::clone(&shared.current), clock.sibling()).map_err(StartError::Threads)?;
-        let (phase, _) = watch::channel(Phase::Serving);
+            HealthThread::start(Arc::clone(&current), clock.sibling()).map_err(StartError::Threads)?;
+        let (phase, _) = watch::channel(Phase::Waiting);
         let mut threads = Vec::new();
-        for listeners in bound.per_worker {
+        for (plain, tls) in bound.per_worker.into_iter().zip(secure.per_worker) {
             let thread = worker_thread::spawn(
                 threads.len(),
                 shared.clone(),
                 sinks.of_worker(),
                 clock.sibling(),
-                listeners,
+                Listeners { plain, tls },
                 phase.subscribe(),
             );
             threads.push(thread.map_err(StartError::Threads)?);
         }
-        let tending = limits::tend(buckets, max_keys, clock.sibling()).map_err(StartError::Threads)?;
-        let snapshots = snapshots::keep(&store, Arc::clone(&shared.current), clock.sibling())
-            .map_err(StartError::Threads)?;
-        let Shared { current, seats, measurements, buffers, .. } = shared;
+        let tending = limits::tend(Arc::clone(&current), clock.sibling()).map_err(StartError::Threads)?;
+        let snapshots =
+            Snapshots::start(&store, Arc::clone(&current), clock.sibling()).map_err(StartError::Threads)?;
         let emf = current.get().model.emf.clone();
         let intervals =
             intervals::start(emf.as_ref(), sinks.emf_lines(), &measurements, &current, clock.sibling())
                 .map_err(StartError::Threads)?;
-        let admin = admin_bound.map(|bound| start_admin(bound, &control)).transpose()?;
+        let admin = match admin_listeners.is_empty() {
+            true => None,
+            false => Some(AdminThread::start(admin_listeners, Arc::clone(&control)))
+                .transpose()
+                .map_err(StartError::Threads)?,
+        };
         let alerts =
             alerting::start(&current, &measurements, sinks.dropped(), &clock).map_err(StartError::Threads)?;
         let push = {
@@ -201,12 +198,11 @@ impl Daemon {
             };
             Push::start(&current.get().model, Box::new(read)).map_err(StartError::Threads)?
         };
-        for address in &bound.addresses {
-            tracing::info!(%address, "listening");
-        }
-        tracing::info!(workers, upstream, "ready");
+        let certificates = tls::watch(Arc::clone(&current), clock.sibling()).map_err(StartError::Threads)?;
         Ok(Daemon {
             addresses: bound.addresses,
+            secure_addresses: secure.addresses,
+            admin_addresses,
             phase,
             threads,
             sinks,
@@ -216,9 +212,10 @@ impl Daemon {
             names,
             tending,
             snapshots,
+            certificates,
             current,
-            seats,
-            buffers,
+            seats: shared.seats,
+            buffers: shared.buffers,
             clock: RefCell::new(clock),
             control,
             reloads_asked,
@@ -227,59 +224,31 @@ impl Daemon {
         })
     }
 
+    /// From now on it accepts.
+    fn serve(&self) {
+        self.phase.send_replace(Phase::Serving);
+        self.snapshots.begin();
+        for address in &self.addresses {
+            tracing::info!(%address, "listening");
+        }
+        for address in &self.secure_addresses {
+            tracing::info!(%address, "TLS listening");
+        }
+        for address in &self.admin_addresses {
+            tracing::info!(%address, "admin listening");
+        }
+        let prepared = self.current.get();
+        descriptors::advise(&prepared.model);
+        tracing::info!(
+            workers = self.threads.len(),
+            upstream = prepared.apps.main.destination.label,
+            "ready"
+        );
+    }
+
     /// Where it listens; ports that were chosen by the kernel are filled in.
     pub fn addresses(&self) -> &[ListenAddress] {
         &self.addresses
-    }
-
-    /// Stops accepting, lets running exchanges finish, and tells whether they did in time. What is left after
-    /// that is cut off.
-    pub async fn drain(&self, timeout: Duration) -> bool {
-        self.control.start_draining();
-        self.phase.send_replace(Phase::Draining);
-        let all_ended = async {
-            for thread in &self.threads {
-                thread.draining().await;
-            }
-            tracing::info!(?timeout, "draining");
-            for thread in &self.threads {
-                thread.ended().await;
-            }
-        };
-        let drained = tokio::time::timeout(timeout, all_ended).await.is_ok();
-        if drained {
-            tracing::info!("drained");
-        } else {
-            tracing::error!("the drain ran out of time, what was left is cut off");
-            self.abort();
-        }
-        drained
-    }
-
-    /// Cuts off whatever is under way.
-    pub fn abort(&self) {
-        self.control.start_draining();
-        self.phase.send_replace(Phase::Aborting);
-    }
-
-    /// Waits for the threads, removes Unix sockets, writes the last records. After [`Daemon::drain`] or
-    /// [`Daemon::abort`].
-    pub fn close(self) {
-        for thread in self.threads {
-            thread.join();
-        }
-        // It answers to the last.
-        drop(self.admin);
-        // Requests waited for it.
-        drop(self.health);
-        drop(self.names);
-        drop(self.tending);
-        // The last one, with all that was spent.
-        drop(self.snapshots);
-        drop(self.intervals);
-        drop(self.alerts);
-        drop(self.push);
-        self.sinks.close();
     }
 }
 
@@ -293,7 +262,10 @@ struct Destinations {
 /// Resolves all names of the app. Blocks on the resolver.
 fn resolve(upstream: &Upstream) -> Result<Destinations, StartError> {
     let resolve = |address: &UpstreamAddress| {
-        Destination::resolve(address).map_err(|error| StartError::Upstream(address.to_string(), error))
+        Destination::resolve(address, &upstream.tls).map_err(|error| match error {
+            Unresolved::Name(error) => StartError::Upstream(address.to_string(), error),
+            Unresolved::Tls(error) => StartError::UpstreamTls(error),
+        })
     };
     let main = resolve(&upstream.address)?;
     let canary = upstream.canary.as_ref().map(|canary| resolve(&canary.address)).transpose()?;
@@ -306,26 +278,29 @@ impl Destinations {
     }
 }
 
-/// The admin listener's addresses, with the ports that the kernel chose, and its sockets.
-type ForAdmin = (Vec<ListenAddress>, Vec<AdminBound>);
-
-fn bind_admin(model: &Model, names: &mut Vec<UnixName>) -> Result<Option<ForAdmin>, StartError> {
-    let Some(admin) = &model.admin else { return Ok(None) };
-    let bound = bind::bind_all(&admin.addresses, 1, bind::FOR_OWNER)
+/// The admin listener's addresses, with the ports that the kernel chose, and its sockets; none where there is no
+/// `[admin]`.
+fn bind_admin(
+    model: &Model,
+    binding: &mut Binding<'_>,
+    names: &mut Vec<UnixName>,
+) -> Result<(Vec<ListenAddress>, Vec<AdminBound>), StartError> {
+    let Some(admin) = &model.admin else { return Ok((Vec::new(), Vec::new())) };
+    let bound = bind::bind_all(&admin.addresses, binding)
         .map_err(|(address, error)| StartError::Admin(address.to_string(), error))?;
     let AllBound { addresses, per_worker, names: more } = bound;
     names.extend(more);
-    let listener = |bound| match bound {
-        Bound::Tcp(listener) => AdminBound::Tcp(listener),
-        Bound::Unix(listener) => AdminBound::Unix(listener),
+    // Where passed sockets listen was not known when the configuration was read.
+    let is_open = |address: &&ListenAddress| match address {
+        ListenAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+        ListenAddress::Unix(_) | ListenAddress::Passed(_) => false,
     };
-    Ok(Some((addresses, per_worker.into_iter().flatten().map(listener).collect())))
-}
-
-fn start_admin((addresses, listeners): ForAdmin, control: &Arc<Control>) -> Result<AdminThread, StartError> {
-    let thread = AdminThread::start(listeners, Arc::clone(control)).map_err(StartError::Threads)?;
-    for address in addresses {
-        tracing::info!(%address, "admin listening");
+    if let Some(open) = addresses.iter().find(is_open).filter(|_| admin.token.is_none()) {
+        return Err(StartError::OpenAdmin(open.to_string()));
     }
-    Ok(thread)
+    let listener = |bound: Bound| match bound.socket {
+        BoundSocket::Tcp(listener) => AdminBound::Tcp(listener),
+        BoundSocket::Unix(listener) => AdminBound::Unix(listener),
+    };
+    Ok((addresses, per_worker.into_iter().flatten().map(listener).collect()))
 }

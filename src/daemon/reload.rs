@@ -15,7 +15,7 @@ use crate::limit::carry::{Carried, Fate, Impact, carry_over};
 use crate::proxy::current::Prepared;
 use crate::upstream::breaker::Breakers;
 
-use super::{Daemon, StartError, keys_file, limits, logging, spilling};
+use super::{Daemon, StartError, descriptors, keys_file, limits, logging, spilling, tls};
 
 /// Loads the configuration again as it was loaded at start; a line for each problem.
 pub type Load = Box<dyn Fn() -> Result<Loaded, Vec<String>>>;
@@ -110,14 +110,17 @@ impl Daemon {
         let keys = keys_file::of(&model.identity, unix_seconds)
             .map_err(|(path, error)| StartError::Keys(path, error));
         let spill = spilling::open(&model, old.spill.as_ref());
-        let (destinations, keys, spill) = match (destinations, keys, spill) {
-            (Ok(destinations), Ok(keys), Ok(spill)) if problems.is_empty() => {
-                (destinations, keys.map(Arc::new), spill)
+        // Read again even if the paths are the same: certificates are renewed in their place.
+        let served = tls::load(&model, old.tls.as_deref(), unix_seconds);
+        let (destinations, keys, spill, served) = match (destinations, keys, spill, served) {
+            (Ok(destinations), Ok(keys), Ok(spill), Ok(served)) if problems.is_empty() => {
+                (destinations, keys.map(Arc::new), spill, served)
             }
-            (destinations, keys, spill) => {
+            (destinations, keys, spill, served) => {
                 problems.extend(destinations.err().map(|error| error.to_string()));
                 problems.extend(keys.err().map(|error| error.to_string()));
                 problems.extend(spill.err().map(|error| error.to_string()));
+                problems.extend(served.err().map(|error| error.to_string()));
                 return Err(problems);
             }
         };
@@ -137,6 +140,7 @@ impl Daemon {
             apps: destinations.apps(&model.upstream, Some(&old.apps)),
             breakers: Breakers::new(model.routes.routes(), Some(&old.breakers)),
             keys,
+            tls: served,
             spill,
             buckets: Arc::clone(&old.buckets),
             taken_over: AtomicUsize::new(0),
@@ -150,10 +154,13 @@ impl Daemon {
     async fn swap(&self, prepared: Prepared) {
         let prepared = Arc::new(prepared);
         let model = &prepared.model;
-        self.seats.set_max(model.listen.max_connections);
         self.buffers.set_max(model.upstream.buffers.total as u64);
         if let (Some(spill), Some(to)) = (&prepared.spill, &model.upstream.buffers.spill) {
             spill.room().set_max(to.max);
+        }
+        if model.listen.max_connections != self.seats.max() {
+            descriptors::advise(model);
+            self.seats.set_max(model.listen.max_connections);
         }
         logging::set_level(model.log.level);
         self.current.swap(Arc::clone(&prepared));

@@ -11,6 +11,8 @@ pub(super) enum Asked {
     End(&'static str),
     /// The configuration is to be read again.
     Reload,
+    /// Another process serves from now on.
+    HandOver,
 }
 
 /// Handlers of ours for every signal whose default would end the process.
@@ -20,6 +22,7 @@ pub(super) struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -30,6 +33,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -40,19 +44,10 @@ impl Signals {
                 _ = self.terminate.recv() => return Asked::End("SIGTERM"),
                 _ = self.interrupt.recv() => return Asked::End("SIGINT"),
                 _ = self.hang_up.recv() => return Asked::Reload,
+                _ = self.user_2.recv() => return Asked::HandOver,
                 _ = self.user_1.recv() => {
                     tracing::info!("SIGUSR1 is not needed: a renamed record file is reopened by itself");
                 }
-            }
-        }
-    }
-
-    /// Waits for a signal that asks for the end, and names it.
-    pub(super) async fn end(&mut self) -> &'static str {
-        loop {
-            match self.next().await {
-                Asked::End(signal) => return signal,
-                Asked::Reload => tracing::warn!("SIGHUP changes nothing: the process is about to end"),
             }
         }
     }

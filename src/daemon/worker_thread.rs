@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-use super::bind::Bound;
+use super::bind::{Bound, BoundSocket};
 use crate::clock::Clock;
 use crate::proxy::left_behind;
-use crate::proxy::listener::{self, Listener};
+use crate::proxy::listener::{self, Accepting, Listener};
 use crate::proxy::telling::WorkerLines;
 use crate::proxy::worker::{Shared, Worker};
 
@@ -24,6 +24,8 @@ const DISK_THREADS: usize = 4;
 /// What the process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// All is there, and nothing is accepted yet.
+    Waiting,
     /// Accepting and serving.
     Serving,
     /// Finishing what has begun.
@@ -74,13 +76,22 @@ impl WorkerThread {
     }
 }
 
+/// What a worker accepts on.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// HTTP is spoken at once.
+    pub(super) plain: Vec<Bound>,
+    /// TLS is spoken first.
+    pub(super) tls: Vec<Bound>,
+}
+
 /// Starts a worker.
 pub(super) fn spawn(
     number: usize,
     shared: Shared,
     lines: WorkerLines,
     clock: Clock,
-    listeners: Vec<Bound>,
+    listeners: Listeners,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<WorkerThread> {
     let runtime_builder = move || {
@@ -100,7 +111,13 @@ pub(super) fn spawn(
         };
         runtime.block_on(async {
             let worker = Worker::new(shared, lines, clock);
-            let listeners = listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>();
+            let Listeners { plain, tls } = listeners;
+            let all = plain
+                .into_iter()
+                .map(|bound| (bound, false))
+                .chain(tls.into_iter().map(|bound| (bound, true)));
+            let listeners = all.map(|(bound, is_tls)| register(bound, is_tls));
+            let listeners = listeners.collect::<io::Result<Vec<_>>>();
             let begun = listeners.map(|listeners| work(worker, listeners, phase, &tell));
             match begun {
                 Ok(work) => {
@@ -120,30 +137,33 @@ pub(super) fn spawn(
     Ok(WorkerThread { handle, progress })
 }
 
-fn register(bound: Bound) -> io::Result<Listener> {
-    Ok(match bound {
-        Bound::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-        Bound::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
-    })
+fn register(Bound { socket, queue }: Bound, is_tls: bool) -> io::Result<(Listener, Accepting)> {
+    let listener = match socket {
+        BoundSocket::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+        BoundSocket::Unix(listener) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?),
+    };
+    Ok((listener, Accepting { is_tls, queue }))
 }
 
 async fn work(
     worker: Rc<Worker>,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Accepting)>,
     mut phase: watch::Receiver<Phase>,
     tell: &watch::Sender<Progress>,
 ) {
     let housekeeper = Rc::clone(&worker);
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     tokio::task::spawn_local(left_behind::stay(Rc::clone(&worker)));
+    // A control thread that is gone wants no more work either.
+    let _ = phase.wait_for(|phase| *phase != Phase::Waiting).await;
     let (stop, stopped) = watch::channel(false);
     let mut accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
-            tokio::task::spawn_local(listener::accept(listener, Rc::clone(&worker), stopped.clone()))
+        .map(|(listener, accepting)| {
+            let accept = listener::accept(listener, accepting, Rc::clone(&worker), stopped.clone());
+            tokio::task::spawn_local(accept)
         })
         .collect();
-    // A control thread that is gone wants no more work either.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     stop.send_replace(true);
     let drained = async {

@@ -9,6 +9,7 @@ use crate::config::model::shield::InFlightCap;
 use crate::config::model::{Model, UpstreamAddress};
 use crate::config::units::duration_text;
 use crate::gunicorn::{Concurrency, Listener, Master};
+use crate::tls::client::ClientTls;
 
 /// Beside the target a request line has a method, spaces and the protocol.
 const AROUND_TARGET: u64 = 32;
@@ -16,7 +17,11 @@ const AROUND_TARGET: u64 = 32;
 /// Asks the app for its health, or for the head of its first page.
 pub(super) fn ask(model: &Model) -> Result<Answer, Trouble> {
     let place = match &model.upstream.address {
-        UpstreamAddress::Tcp { host, port } => Place::Tcp { host: host.clone(), port: *port },
+        UpstreamAddress::Tcp { host, port, tls: false } => Place::Tcp { host: host.clone(), port: *port },
+        UpstreamAddress::Tcp { host, port, tls: true } => {
+            let tls = ClientTls::load(&model.upstream.tls, host).map_err(Trouble::Tls)?;
+            Place::Tls { host: host.clone(), port: *port, tls }
+        }
         UpstreamAddress::Unix(path) => Place::Unix(path.clone()),
     };
     match &model.upstream.health.path {
@@ -29,7 +34,7 @@ pub(super) fn ask(model: &Model) -> Result<Answer, Trouble> {
 pub(super) fn listens_at(master: &Master, address: &UpstreamAddress) -> bool {
     let is_it = |listener: &Listener| match (listener, address) {
         (Listener::Unix(path), UpstreamAddress::Unix(wanted)) => wanted.as_os_str() == path.as_str(),
-        (Listener::Tcp(found), UpstreamAddress::Tcp { host, port }) => {
+        (Listener::Tcp(found), UpstreamAddress::Tcp { host, port, .. }) => {
             let is_local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
             let same_host = match host.parse::<IpAddr>() {
                 Ok(ip) => ip == found.ip() || found.ip().is_unspecified(),
@@ -43,16 +48,13 @@ pub(super) fn listens_at(master: &Master, address: &UpstreamAddress) -> bool {
 }
 
 fn place_of(address: &UpstreamAddress) -> String {
-    match address {
-        UpstreamAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
-        UpstreamAddress::Unix(path) => format!("unix:{}", path.display()),
-    }
+    address.to_string()
 }
 
 /// Whether the app answers.
 pub(super) fn answers(subject: &Subject<'_>, findings: &mut Findings) {
     let place = place_of(&subject.model.upstream.address);
+    let is_tls = matches!(subject.model.upstream.address, UpstreamAddress::Tcp { tls: true, .. });
     match &subject.answer {
         Ok(answer) => {
             let server = answer.server.as_deref().unwrap_or("nothing");
@@ -72,6 +74,12 @@ pub(super) fn answers(subject: &Subject<'_>, findings: &mut Findings) {
                 }
                 Trouble::NoAddress(_) | Trouble::NotThere(_) => {
                     "start Gunicorn, or correct `address` of `[upstream]`: it is Gunicorn's `--bind`"
+                }
+                Trouble::Tls(_) => {
+                    "name files that can be used, or leave `ca` out for the host's authorities"
+                }
+                Trouble::Silent(_) if is_tls => {
+                    "look at the certificate of the app: `[upstream.tls]` needs its `ca`, and its name"
                 }
                 Trouble::Silent(_) => "look whether Gunicorn's workers run, and whether all of them are busy",
                 Trouble::SomethingElse => {

@@ -7,6 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::client::ClientTls;
+use crate::tls::files::TlsFileError;
+
 /// To a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// For each piece of an answer.
@@ -19,6 +22,7 @@ const MAX_FIELDS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16, tls: ClientTls },
     Unix(PathBuf),
 }
 
@@ -39,6 +43,8 @@ pub(super) enum Trouble {
     NoAddress(io::Error),
     /// Nobody accepts.
     NotThere(io::Error),
+    /// What TLS needs cannot be used.
+    Tls(TlsFileError),
     /// The connection is there, an answer is not.
     Silent(io::Error),
     /// It is no HTTP.
@@ -50,6 +56,7 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::NoAddress(error) => write!(f, "the name has no address: {error}"),
             Trouble::NotThere(error) => write!(f, "nobody can be reached: {error}"),
+            Trouble::Tls(error) => write!(f, "`[upstream.tls]`: {error}"),
             Trouble::Silent(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 write!(f, "it accepts, and does not answer within {} s", ANSWER_PATIENCE.as_secs())
             }
@@ -78,6 +85,13 @@ pub(super) fn ask(place: &Place, method: &str, path: &str) -> Result<Answer, Tro
                 .set_read_timeout(Some(ANSWER_PATIENCE))
                 .and(socket.set_write_timeout(Some(ANSWER_PATIENCE)));
             limits.and_then(|()| exchange(socket, &request, method == "HEAD"))
+        }
+        Place::Tls { host, port, tls } => {
+            let socket = connect(host, *port)?;
+            let limits = socket
+                .set_read_timeout(Some(ANSWER_PATIENCE))
+                .and(socket.set_write_timeout(Some(ANSWER_PATIENCE)));
+            limits.and_then(|()| exchange(tls.stream(socket)?, &request, method == "HEAD"))
         }
     };
     parse(&bytes.map_err(Trouble::Silent)?)

@@ -1,12 +1,13 @@
 //! Does this configuration fit this host, its Gunicorn and what runs here?
 //!
 //! [`CHECKS`] is the one table of what is looked at; a new check is a line in it. `app` looks at the app and the
-//! Gunicorn it runs in, `host` at limits and the clock, `files` at what is written and read, `service` at systemd,
+//! Gunicorn it runs in, `host` at limits and the clock, `files` at what is written and read, `certificates` at what clients are shown, `service` at systemd,
 //! `running` at the tollgate that runs. Invariant: nothing is changed or written, nothing waits without an end, and
 //! what cannot be seen is told as not seen rather than as well.
 
 mod app;
 mod ask;
+mod certificates;
 mod files;
 mod host;
 mod program;
@@ -111,7 +112,7 @@ impl Findings {
 type Check = fn(&Subject<'_>, &mut Findings);
 
 /// Every check, in the order they are told.
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("app", app::answers),
     ("gunicorn", app::capacity),
     ("idle", app::idle),
@@ -122,6 +123,7 @@ const CHECKS: [(&str, Check); 12] = [
     ("sinks", files::sinks),
     ("files", files::files),
     ("listen", files::sockets),
+    ("certificates", certificates::certificates),
     ("service", service::service),
     ("running", running::running),
 ];

@@ -12,6 +12,9 @@ pub(super) fn running(subject: &Subject<'_>, findings: &mut Findings) {
         return findings.not_seen("there is no `[admin]`, so a running tollgate cannot be asked");
     };
     let place = match address {
+        ListenAddress::Passed(_) => {
+            return findings.not_seen("only systemd knows where the admin listener is");
+        }
         ListenAddress::Unix(path) => Place::Unix(path.clone()),
         ListenAddress::Tcp(address) if address.port() == 0 => {
             return findings.not_seen("the admin listener has another port each time");

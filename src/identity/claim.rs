@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use http::{HeaderMap, header};
 
@@ -33,6 +34,11 @@ pub enum Claim<'a> {
         /// As sent.
         key: Cow<'a, [u8]>,
     },
+    /// A user whose certificate was verified.
+    Certified {
+        /// As the certificate has it.
+        user: &'a Arc<str>,
+    },
     /// A user a trusted proxy names.
     Proxy {
         /// In whatever bytes.
@@ -50,10 +56,20 @@ impl fmt::Debug for Claim<'_> {
                 f.debug_struct("Known").field("digest", digest).field("holder", holder).finish()
             }
             Claim::Opaque { .. } => f.write_str("Opaque(***)"),
+            Claim::Certified { user } => f.debug_tuple("Certified").field(user).finish(),
             Claim::Proxy { user } => f.debug_tuple("Proxy").field(&user.escape_ascii().to_string()).finish(),
             Claim::Rejected => f.write_str("Rejected"),
         }
     }
+}
+
+/// What is known of the connection that a request came on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer<'a> {
+    /// Whether what it says of others is believed.
+    pub is_trusted: bool,
+    /// Whom its certificate names, if it was verified.
+    pub certified: Option<&'a Arc<str>>,
 }
 
 /// Asks the sources in their order.
@@ -62,13 +78,13 @@ pub fn claim<'a>(
     keys: Option<&'a Keys>,
     headers: &'a HeaderMap,
     query: Option<&'a str>,
-    peer_is_trusted: bool,
+    peer: Peer<'a>,
     unix_seconds: u64,
 ) -> Claim<'a> {
     for source in &identity.sources {
         let claimed = match source {
             Source::ApiKey(settings) => by_key(settings, keys, headers, query, unix_seconds),
-            Source::Header(name) if peer_is_trusted => {
+            Source::Header(name) if peer.is_trusted => {
                 let mut lines = headers.get_all(name).iter();
                 let user = lines.next().filter(|_| lines.next().is_none()).map(|line| line.as_bytes());
                 match user.filter(|user| (1..=MAX_USER).contains(&user.len())) {
@@ -77,6 +93,7 @@ pub fn claim<'a>(
                 }
             }
             Source::Header(_) => Claim::None,
+            Source::Certificate(_) => peer.certified.map_or(Claim::None, |user| Claim::Certified { user }),
         };
         if claimed != Claim::None {
             return claimed;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-pub use claim::{Claim, claim, redact};
+pub use claim::{Claim, Peer, claim, redact};
 pub use digest::KeyDigest;
 pub use keys::{Found, Holder, Keys};
 
@@ -28,8 +28,18 @@ impl Identity {
     pub fn api_key(&self) -> Option<&ApiKey> {
         self.sources.iter().find_map(|source| match source {
             Source::ApiKey(api_key) => Some(api_key),
-            Source::Header(_) => None,
+            Source::Header(_) | Source::Certificate(_) => None,
         })
+    }
+
+    /// What of a client's certificate names it; the subject where nobody asks for it yet, so that a reload that asks finds
+    /// connections that are open already.
+    pub fn certificate_name(&self) -> CertificateName {
+        let asked = self.sources.iter().find_map(|source| match source {
+            Source::Certificate(name) => Some(*name),
+            Source::Header(_) | Source::ApiKey(_) => None,
+        });
+        asked.unwrap_or_default()
     }
 }
 
@@ -40,6 +50,22 @@ pub enum Source {
     ApiKey(ApiKey),
     /// `[identity.header]`: a field that a trusted proxy sets.
     Header(HeaderName),
+    /// `[identity.certificate]`: the certificate that the client's connection was made with.
+    Certificate(CertificateName),
+}
+
+/// What of a client's certificate names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CertificateName {
+    /// The common name of its subject.
+    #[default]
+    SubjectCn,
+    /// Its alternative name that is a host's.
+    SanDns,
+    /// Its alternative name that is a mail address.
+    SanEmail,
+    /// Its alternative name that is a URI, as SPIFFE has it.
+    SanUri,
 }
 
 /// `[identity.api_key]`

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use super::*;
 
+const TRUSTED: Peer<'static> = Peer { is_trusted: true, certified: None };
 const NOW: u64 = 1_800_000_000;
 
 fn api_key(header: &'static str, keys_file: bool, unknown: UnknownKey) -> Identity {
@@ -46,10 +47,11 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 
 /// In a word.
 fn said(identity: &Identity, keys: Option<&Keys>, fields: &[(&'static str, &str)], query: &str) -> String {
-    match claim(identity, keys, &headers(fields), Some(query), true, NOW) {
+    match claim(identity, keys, &headers(fields), Some(query), TRUSTED, NOW) {
         Claim::None => "none".to_owned(),
         Claim::Known { holder, .. } => holder.user.to_string(),
         Claim::Opaque { key } => format!("opaque {}", String::from_utf8_lossy(&key)),
+        Claim::Certified { user } => format!("certified {user}"),
         Claim::Proxy { user } => format!("proxy {}", String::from_utf8_lossy(user)),
         Claim::Rejected => "rejected".to_owned(),
     }
@@ -115,8 +117,8 @@ fn of_authorization_only_a_bearer_is_a_key() {
 fn only_a_trusted_proxy_names_users() {
     let identity = api_key("x-api-key", false, UnknownKey::Anonymous);
     let fields = headers(&[("x-user", "dan")]);
-    assert_eq!(claim(&identity, None, &fields, None, false, NOW), Claim::None);
-    assert_eq!(claim(&identity, None, &fields, None, true, NOW), Claim::Proxy { user: b"dan" });
+    assert_eq!(claim(&identity, None, &fields, None, Peer::default(), NOW), Claim::None);
+    assert_eq!(claim(&identity, None, &fields, None, TRUSTED, NOW), Claim::Proxy { user: b"dan" });
     assert_eq!(said(&identity, None, &[("x-user", "dan"), ("x-user", "eve")], ""), "none");
     assert_eq!(said(&identity, None, &[("x-user", &"u".repeat(257))], ""), "none");
 }
@@ -151,9 +153,21 @@ proptest! {
         for header in ["x-api-key", "authorization"] {
             for known in [true, false] {
                 let identity = api_key(header, known, UnknownKey::Reject);
-                let _ = claim(&identity, known.then_some(&*keys), &headers, Some(&query), true, NOW);
+                let _ = claim(&identity, known.then_some(&*keys), &headers, Some(&query), TRUSTED, NOW);
             }
         }
         let _ = redact(&query, "key");
     }
+}
+
+#[test]
+fn a_certificate_names_its_user_where_it_is_asked_and_nobody_else_is_believed() {
+    let identity = Identity { sources: vec![Source::Certificate(CertificateName::SubjectCn)] };
+    let fields = headers(&[("x-user", "dan"), ("x-client-cert-cn", "dan")]);
+    assert_eq!(claim(&identity, None, &fields, None, TRUSTED, NOW), Claim::None);
+    let erin: std::sync::Arc<str> = "erin".into();
+    let peer = Peer { is_trusted: false, certified: Some(&erin) };
+    assert_eq!(claim(&identity, None, &fields, None, peer, NOW), Claim::Certified { user: &erin });
+    let not_asked = Identity { sources: vec![Source::Header(HeaderName::from_static("x-user"))] };
+    assert_eq!(claim(&not_asked, None, &fields, None, peer, NOW), Claim::None);
 }

@@ -55,6 +55,8 @@ pub enum HeadFault {
     TooLarge,
     /// It did not arrive in time.
     TooSlow,
+    /// It came in plain where TLS is spoken.
+    NoTls,
 }
 
 impl From<BadRequest> for HeadFault {

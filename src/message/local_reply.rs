@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
+use super::head::HeadFault;
 use super::request_id::RequestId;
 
 /// Why tollgate answered instead of the app.
@@ -13,6 +14,8 @@ use super::request_id::RequestId;
 pub enum LocalReply {
     /// The request is malformed or has more than one reading.
     BadRequest(BadRequest),
+    /// Plain HTTP where TLS is spoken.
+    TlsRequired,
     /// `CONNECT` or `TRACE`.
     MethodNotAllowed,
     /// A limit says not now.
@@ -96,6 +99,18 @@ pub enum BadRequest {
     Chunk,
 }
 
+impl From<HeadFault> for LocalReply {
+    fn from(fault: HeadFault) -> LocalReply {
+        match fault {
+            HeadFault::Bad(bad) => LocalReply::BadRequest(bad),
+            HeadFault::UriTooLong => LocalReply::UriTooLong,
+            HeadFault::TooLarge => LocalReply::HeadersTooLarge,
+            HeadFault::TooSlow => LocalReply::RequestTimeout,
+            HeadFault::NoTls => LocalReply::TlsRequired,
+        }
+    }
+}
+
 impl BadRequest {
     fn message(self) -> &'static str {
         match self {
@@ -161,6 +176,9 @@ impl LocalReply {
         use StatusCode as S;
         let (status, code, message, fault, closes) = match self {
             L::BadRequest(bad) => (S::BAD_REQUEST, "bad_request", bad.message(), Downstream, true),
+            L::TlsRequired => {
+                (S::BAD_REQUEST, "tls_required", "This port speaks HTTPS only.", Downstream, true)
+            }
             L::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not allowed.", Downstream, true)
             }

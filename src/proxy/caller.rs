@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::identity::{Claim, Identity, KeyDigest, Keys, claim};
+use crate::identity::{Claim, Identity, KeyDigest, Keys, Peer, claim};
 use crate::limit::key::{KeyId, Payer, Seed};
 use crate::limit::rules::Exempt;
 use crate::message::path;
@@ -33,7 +33,7 @@ pub struct Caller {
 /// A user's name.
 #[derive(Debug)]
 pub enum User {
-    /// By the keys file.
+    /// By the keys file, or a certificate.
     Named(Arc<str>),
     /// By a trusted proxy, in whatever bytes.
     Told(Box<[u8]>),
@@ -57,11 +57,18 @@ pub struct Naming<'a> {
 }
 
 impl Caller {
-    /// Looks for credentials, in the order of the sources.
-    pub fn name(&mut self, naming: Naming<'_>, request: &Parts, unix_seconds: u64) {
+    /// Looks for credentials, in the order of the sources; `certified` is whom the connection's certificate names.
+    pub fn name(
+        &mut self,
+        naming: Naming<'_>,
+        request: &Parts,
+        certified: Option<&Arc<str>>,
+        unix_seconds: u64,
+    ) {
         let Naming { identity, keys, seed, exempt } = naming;
         let query = request.uri.query();
-        match claim(identity, keys, &request.headers, query, self.peer_is_trusted, unix_seconds) {
+        let peer = Peer { is_trusted: self.peer_is_trusted, certified };
+        match claim(identity, keys, &request.headers, query, peer, unix_seconds) {
             Claim::None => {}
             Claim::Known { digest, holder } => {
                 self.user = Some(User::Named(Arc::clone(&holder.user)));
@@ -75,6 +82,7 @@ impl Caller {
                 // A hash that only exemptions ask for.
                 self.digest = (!exempt.keys.is_empty()).then(|| KeyDigest::of(&key));
             }
+            Claim::Certified { user } => self.user = Some(User::Named(Arc::clone(user))),
             Claim::Proxy { user } => self.user = Some(User::Told(user.into())),
             Claim::Rejected => self.is_rejected = true,
         }

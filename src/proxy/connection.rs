@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,14 +21,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::alarms::Alarm;
 use crate::clock::Tick;
+use crate::config::model::tls::TlsVersion;
 use crate::message::forwarded::Scheme;
 use crate::message::head::HeadFault;
+use crate::message::http2_frames::PREFACE;
 use crate::socket::Socket;
 
+use super::arrival::{Arrival, Protocol};
 use super::body::Body;
 use super::downstream_io::DownstreamIo;
 use super::exchange::Exchange;
 use super::handle;
+use super::http2;
 use super::sending::SendLimits;
 use super::tunnel;
 use super::wire::Wire;
@@ -37,7 +41,10 @@ use super::worker::{Seat, Worker};
 /// A connection without a request is parked after this long.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A connection accepted just before the drain may still bring its first request.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// A connection in use may bring one more request when the drain begins: its client learns from the answer that it is
+/// the last, instead of finding the connection closed under its hands.
+const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// How long, and how much, input is read past an answer that ended the connection, so that the client gets to
 /// read the answer (RFC 9112 section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -58,36 +65,9 @@ pub struct Connection {
     pub scheme: Scheme,
     /// Whom the peer's certificate names, if it showed one that was verified.
     pub certified: Option<Arc<str>>,
-    accepted: Tick,
-}
-
-/// How a connection came, known before its first request.
-#[derive(Debug, Clone)]
-pub struct Arrival {
-    /// The other end; `None` for a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// With or without TLS.
-    pub scheme: Scheme,
-    /// What is spoken on it.
-    pub protocol: Protocol,
-    /// Whom the peer's certificate names, if it showed one that was verified.
-    pub certified: Option<Arc<str>>,
-}
-
-/// What is spoken on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1 or HTTP/1.0.
-    Http1,
-    /// HTTP/2, agreed on by ALPN.
-    Http2,
-}
-
-impl Arrival {
-    /// On a plain socket.
-    pub fn plain(peer: Option<IpAddr>) -> Arrival {
-        Arrival { peer, scheme: Scheme::Http, protocol: Protocol::Http1, certified: None }
-    }
+    /// The version of TLS, if it is.
+    pub tls: Option<TlsVersion>,
+    protocol: Protocol,
 }
 
 impl Connection {
@@ -103,7 +83,24 @@ impl Connection {
             peer: arrival.peer,
             scheme: arrival.scheme,
             certified: arrival.certified,
-            accepted: worker.clock.now(),
+            tls: arrival.tls,
+            protocol: arrival.protocol,
+        })
+    }
+
+    /// What a stream of this connection has to itself.
+    pub fn lane(&self) -> Rc<Connection> {
+        let snapshot = self.worker.snapshot();
+        let wire =
+            Wire::new(snapshot.head_limits, SendLimits::of(&snapshot.model.listen), &self.worker.alarms);
+        Rc::new(Connection {
+            worker: Rc::clone(&self.worker),
+            wire: Rc::new(wire),
+            peer: self.peer,
+            scheme: self.scheme,
+            certified: self.certified.clone(),
+            tls: self.tls,
+            protocol: self.protocol,
         })
     }
 
@@ -139,12 +136,21 @@ impl Drop for Unheld<'_> {
 pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
     let _unheld = Unheld(&conn.wire);
     let alarm = Alarm::new(&conn.worker.alarms);
+    match speaks_http2(&mut socket, &conn, &alarm).await {
+        Some(false) => {}
+        Some(true) => {
+            Box::pin(http2::serve(socket, &conn, &alarm)).await;
+            return;
+        }
+        None => return,
+    }
     loop {
         let (stop, returned) = Box::pin(serve_http1(socket, &conn, &alarm)).await;
         socket = returned;
         match stop {
             Stop::Park => {
                 if !park(&socket, &conn, &alarm).await {
+                    say_end(&mut socket, &alarm).await;
                     break;
                 }
             }
@@ -161,6 +167,54 @@ pub async fn serve(mut socket: Socket, conn: Rc<Connection>, seat: Seat) {
     drop(seat);
 }
 
+/// Whether HTTP/2 is spoken on a connection; `None` if it ended before that was known. What was read to find out waits in
+/// the wire.
+async fn speaks_http2(socket: &mut Socket, conn: &Connection, alarm: &Alarm) -> Option<bool> {
+    match conn.protocol {
+        Protocol::Http1 => return Some(false),
+        Protocol::Http2 => return Some(true),
+        Protocol::Either => {}
+    }
+    let listen = conn.worker.snapshot().model.listen.clone();
+    alarm.set_after(listen.keepalive_timeout);
+    let grace = conn.worker.clock.recent() + FIRST_REQUEST_GRACE;
+    let mut head_has_begun = false;
+    let decided = poll_fn(|cx| {
+        loop {
+            let mut waiting = conn.wire.waiting.borrow_mut();
+            let compared = waiting.len().min(PREFACE.len());
+            if waiting[..compared] != PREFACE[..compared] {
+                return Poll::Ready(Some(false));
+            }
+            if compared == PREFACE.len() {
+                return Poll::Ready(Some(true));
+            }
+            if compared > 0 && !head_has_begun {
+                head_has_begun = true;
+                alarm.set_after(listen.header_timeout);
+            }
+            let is_over = alarm.poll(cx).is_ready();
+            if is_over || (conn.worker.is_draining() && compared == 0 && grace <= alarm.recent()) {
+                return Poll::Ready(None);
+            }
+            // Asked first, so that a client that stays silent costs no buffer.
+            match socket.poll_read_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(())) => {}
+            }
+            match pin!(socket.read_buf(&mut *waiting)).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(None),
+            }
+        }
+    })
+    .await;
+    alarm.clear();
+    decided
+}
+
 /// Lets hyper serve until there is a reason to stop.
 async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (Stop, Socket) {
     let snapshot = conn.worker.snapshot();
@@ -171,6 +225,7 @@ async fn serve_http1(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) -> (S
         conn,
         alarm,
         waiting: Waiting::Nothing,
+        idle_since: conn.worker.clock.now(),
         closing: false,
     };
     let stop = poll_fn(|cx| driver.poll(cx)).await;
@@ -212,6 +267,7 @@ struct Driver<'a> {
     conn: &'a Rc<Connection>,
     alarm: &'a Alarm,
     waiting: Waiting,
+    idle_since: Tick,
     closing: bool,
 }
 
@@ -253,11 +309,11 @@ impl Driver<'_> {
         self.wait_for(if begun { Waiting::Head } else { Waiting::Request });
         if self.conn.worker.is_draining() && !begun {
             let is_new = self.conn.wire.written() == 0;
-            let grace = self.conn.accepted + FIRST_REQUEST_GRACE;
-            if !is_new || grace <= self.conn.worker.clock.recent() {
+            let until = self.idle_since + if is_new { FIRST_REQUEST_GRACE } else { NEXT_REQUEST_GRACE };
+            if until <= self.conn.worker.clock.recent() {
                 return Poll::Ready(Stop::Over);
             }
-            self.alarm.set(grace);
+            self.alarm.set(until);
         }
         match (self.alarm.poll(cx), begun) {
             (Poll::Pending, _) => Poll::Pending,
@@ -281,7 +337,10 @@ impl Driver<'_> {
         let listen = &snapshot.model.listen;
         match waiting {
             Waiting::Nothing => self.alarm.clear(),
-            Waiting::Request => self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout)),
+            Waiting::Request => {
+                self.idle_since = self.conn.worker.clock.now();
+                self.alarm.set_after(PARK_AFTER.min(listen.keepalive_timeout));
+            }
             Waiting::Head => self.alarm.set_after(listen.header_timeout),
         }
     }
@@ -302,13 +361,23 @@ async fn park(socket: &Socket, conn: &Connection, alarm: &Alarm) -> bool {
     readable
 }
 
+/// Answers who speaks plain HTTP where TLS is spoken; what it sent waits in the wire.
+pub(super) async fn refuse_plain(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
+    let _unheld = Unheld(&conn.wire);
+    refuse(&mut socket, conn, alarm, HeadFault::NoTls).await;
+}
+
 /// Answers a request that hyper never saw, or could not read.
 async fn refuse(socket: &mut Socket, conn: &Rc<Connection>, alarm: &Alarm, fault: HeadFault) {
     let head = conn.wire.take_waiting();
     let exchange = Exchange::refused(&head, conn);
     let (reply, mut exchange) = exchange.answer_on_the_wire(fault);
     alarm.set_after(REFUSAL_TIME);
-    if alarm.before(socket.write_all(&reply)).await.is_some_and(|written| written.is_ok()) {
+    let writing = async {
+        socket.write_all(&reply).await?;
+        socket.flush().await
+    };
+    if alarm.before(writing).await.is_some_and(|written| written.is_ok()) {
         conn.wire.add_written(reply.len());
         exchange.complete();
     }
@@ -321,16 +390,28 @@ async fn finish(mut socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
     conn.wire.end_unflushed();
     if let Some(tunnel) = conn.wire.take_tunnel() {
         let early = conn.wire.take_waiting();
+        socket.keep_alive(tunnel::KEEP_ALIVE_AFTER);
         tunnel::run(tunnel, socket, early, conn).await;
     } else if conn.wire.was_cut() {
         socket.reset_on_close();
     } else if !conn.wire.is_in_step() {
         linger(&mut socket, alarm).await;
+    } else {
+        say_end(&mut socket, alarm).await;
+    }
+}
+
+/// Over TLS, an end that is not said may be anybody's: it is how a client tells a whole answer from a cut one.
+async fn say_end(socket: &mut Socket, alarm: &Alarm) {
+    if socket.is_tls() {
+        alarm.set_after(LINGER_TIME);
+        // Who has left is told nothing.
+        let _ = alarm.before(socket.shutdown()).await;
     }
 }
 
 /// Says that nothing more comes, and reads what still does, for a while.
-async fn linger(socket: &mut Socket, alarm: &Alarm) {
+pub(super) async fn linger(socket: &mut Socket, alarm: &Alarm) {
     alarm.set_after(LINGER_TIME);
     let _ = alarm
         .before(async {

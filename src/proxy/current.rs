@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::config::model::Model;
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
+use crate::tls::server::ServerTls;
 use crate::upstream::app::Apps;
 use crate::upstream::breaker::Breakers;
 use crate::upstream::spill::Spill;
@@ -26,6 +27,8 @@ pub struct Prepared {
     pub breakers: Breakers,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// What is served over TLS, if anything.
+    pub tls: Option<Arc<ServerTls>>,
     /// Where bodies go that are too large for memory, if anywhere.
     pub spill: Option<Arc<Spill>>,
     /// The states of limits; the same over every swap.

@@ -123,11 +123,8 @@ impl DownstreamIo {
 }
 
 impl DownstreamIo {
-    fn count(&self, written: &io::Result<usize>) {
-        if self.wire.blocked.get() {
-            self.wire.go_on();
-        }
-        self.wire.add_written(*written.as_ref().unwrap_or(&0));
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        self.wire.count(written, self.socket.carried());
     }
 }
 
@@ -137,11 +134,9 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write(cx, buf) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write(cx, buf);
         this.count(&written);
-        Poll::Ready(written)
+        if written.is_pending() { this.wire.poll_overdue(cx) } else { written }
     }
 
     fn poll_write_vectored(
@@ -153,11 +148,9 @@ impl AsyncWrite for DownstreamIo {
         if this.is_own_error_of_hyper() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let Poll::Ready(written) = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs) else {
-            return this.wire.poll_overdue(cx);
-        };
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
         this.count(&written);
-        Poll::Ready(written)
+        if written.is_pending() { this.wire.poll_overdue(cx) } else { written }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -166,7 +159,14 @@ impl AsyncWrite for DownstreamIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        if this.socket.is_tls() {
+            this.count(&Poll::Pending);
+        }
+        if flushed.is_pending() {
+            ready!(this.wire.poll_overdue::<()>(cx))?;
+        }
+        ready!(flushed)?;
         if this.wire.phase.get() == Phase::Flushing {
             this.wire.phase.set(Phase::Flushed);
             if let Some(mut exchange) = this.wire.flushing.borrow_mut().take() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use crate::config::model::tls::TlsVersion;
 use crate::identity::redact;
 use crate::message::local_reply::LocalReply;
 use crate::message::request_id::RequestId;
@@ -145,6 +146,7 @@ impl Exchange {
             shadow_limit: self.account.shadows.first().map(|limit| &**limit),
             status: ended.status,
             outcome: ended.outcome,
+            tls: self.conn.tls.map(TlsVersion::as_str),
             bytes_in: ended.bytes_in,
             bytes_out: ended.bytes_out,
             duration_nanos: ended.duration_nanos,

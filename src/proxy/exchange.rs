@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, header};
@@ -37,6 +38,7 @@ use super::forward::Answered;
 use super::left_behind::LeftBehind;
 use super::measure::{hide_told, read_told};
 use super::snapshot::Snapshot;
+use super::tunnel::{TunnelEnds, TunnelStart};
 
 /// In records only: the client left before there was a status.
 pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -178,18 +180,28 @@ impl Exchange {
                 Response::from_parts(parts, Body::upstream(self))
             }
             (parts, Answered::Local(bytes)) => Response::from_parts(parts, Body::local(bytes, self)),
-            (parts, Answered::Tunnel(tunnel)) => {
+            (parts, Answered::Tunnel(ends)) => {
                 let wire = Rc::clone(&self.conn.wire);
-                self.conn.worker.series.tunnels.add(1);
-                self.conn.worker.series.tunnels_open.add(1);
-                wire.start_tunnel(tunnel.of(self));
+                wire.start_tunnel(self.begin_tunnel(ends));
                 Response::from_parts(parts, Body::none())
             }
         }
     }
 
-    /// Our own answer: the only place where a reply becomes a response.
+    /// A tunnel with this exchange, which ends with it.
+    pub fn begin_tunnel(self: Box<Self>, ends: TunnelEnds) -> TunnelStart {
+        self.conn.worker.series.tunnels.add(1);
+        self.conn.worker.series.tunnels_open.add(1);
+        ends.of(self)
+    }
+
+    /// Our own answer.
     pub fn answer(mut self: Box<Self>, reply: LocalReply) -> Response<Body> {
+        self.reply(reply).map(|bytes| Body::local(bytes, self))
+    }
+
+    /// What our own answer is: the only place where a reply becomes a response.
+    pub fn reply(&mut self, reply: LocalReply) -> Response<Bytes> {
         if *self.outcome.get_or_insert(Outcome::Local(reply)) == Outcome::Local(reply) {
             self.status = reply.row().status.as_u16();
         }
@@ -199,17 +211,12 @@ impl Exchange {
         let mut response = reply.response(shape, &id, violated);
         self.tell_limits(response.headers_mut());
         response.headers_mut().insert(self.snapshot.id_header.clone(), id.as_header().clone());
-        response.map(|bytes| Body::local(bytes, self))
+        response
     }
 
     /// The bytes of our own answer to a head that hyper never saw.
     pub fn answer_on_the_wire(mut self: Box<Self>, fault: HeadFault) -> (Vec<u8>, Box<Exchange>) {
-        let reply = match fault {
-            HeadFault::Bad(bad) => LocalReply::BadRequest(bad),
-            HeadFault::UriTooLong => LocalReply::UriTooLong,
-            HeadFault::TooLarge => LocalReply::HeadersTooLarge,
-            HeadFault::TooSlow => LocalReply::RequestTimeout,
-        };
+        let reply = LocalReply::from(fault);
         self.status = reply.row().status.as_u16();
         self.outcome = Some(Outcome::Local(reply));
         let id = self.id().clone();

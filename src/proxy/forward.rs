@@ -10,7 +10,6 @@ use http::request::Parts;
 use http::{Method, Version};
 use http_body::Body as _;
 use hyper::Response;
-use hyper::body::Incoming;
 
 use crate::alarms::Alarm;
 use crate::message::forwarded::Forwarded;
@@ -32,6 +31,7 @@ use super::ask::{Tries, Unasked, ask};
 use super::collect::{RequestBody, collect};
 use super::connection::Connection;
 use super::exchange::Exchange;
+use super::inbound::Inbound;
 use super::screen::Passed;
 use super::slot::{self, Patience};
 use super::tunnel::TunnelEnds;
@@ -53,7 +53,7 @@ pub enum Answered {
 
 /// Sends the request and waits for the answer's head.
 pub async fn forward(
-    body: Incoming,
+    body: Inbound,
     passed: Passed,
     conn: &Connection,
     exchange: &mut Exchange,
@@ -138,7 +138,7 @@ fn asks_websocket(request: &Parts, options: &ConnectionOptions) -> bool {
 
 /// Takes in as much of the body as is waited for.
 async fn receive(
-    body: Incoming,
+    body: Inbound,
     passed: Passed,
     pool: &Pool,
     conn: &Connection,

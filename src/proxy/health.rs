@@ -83,7 +83,6 @@ pub fn health(exchange: &mut Exchange, conn: &Connection) -> Option<Response<Ans
     }
     let readiness = match request.uri.path() {
         path if is(path, &admin.live_path) => Readiness::Ready,
-        path if is(path, &admin.ready_path) && conn.worker.is_draining() => Readiness::Draining,
         path if is(path, &admin.ready_path) => {
             conn.worker.health.readiness(&exchange.snapshot.pools.main.app)
         }

@@ -44,6 +44,6 @@ pub fn identify(exchange: &mut Exchange, conn: &Connection) {
             exempt: &snapshot.limits.limiting.exempt,
         };
         let unix_seconds = conn.worker.clock.unix_nanos(exchange.opened) / 1_000_000_000;
-        exchange.caller.name(naming, &exchange.request, unix_seconds);
+        exchange.caller.name(naming, &exchange.request, conn.certified.as_ref(), unix_seconds);
     }
 }

@@ -9,8 +9,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::socket::Socket;
+use crate::telemetry::arrivals::ProxyFailure;
 
-use super::connection::{self, Arrival, Connection};
+use super::arrival::{Accepted, arrive};
 use super::worker::{Seat, Worker};
 
 /// Pause after an error that would only repeat, such as too many open files.
@@ -49,8 +50,32 @@ impl Listener {
     }
 }
 
-/// Accepts until `stop` says otherwise, then serves what is in the queue, and closes the listener.
-pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Receiver<bool>) {
+/// What is accepted at an address.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepting {
+    /// TLS is spoken on it.
+    pub is_tls: bool,
+    /// Whose the queue is.
+    pub queue: Queue,
+}
+
+/// Whose the connections are that the kernel has completed when the listener closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Ours: nobody else could accept them.
+    Ours,
+    /// Of whoever listens next on the same socket, which is not ours to close.
+    Kept,
+}
+
+/// Accepts until `stop` says otherwise, then serves what is in the queue if it is ours, and closes the listener.
+pub async fn accept(
+    listener: Listener,
+    accepting: Accepting,
+    worker: Rc<Worker>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Accepting { is_tls, queue } = accepting;
     let mut last_told = None;
     while !*stop.borrow() {
         if !worker.has_seat() {
@@ -65,7 +90,7 @@ pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Rec
         match accepted {
             Ok((socket, peer)) => {
                 let seat = next_seat(&worker).await;
-                serve(&worker, socket, peer, seat);
+                serve(&worker, socket, peer, seat, is_tls);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -78,8 +103,10 @@ pub async fn accept(listener: Listener, worker: Rc<Worker>, mut stop: watch::Rec
             }
         }
     }
-    // It ends with an error: the queue is empty, or cannot be read.
-    let _ = serve_queue(listener, &worker);
+    if queue == Queue::Ours {
+        // It ends with an error: the queue is empty, or cannot be read.
+        let _ = serve_queue(listener, is_tls, &worker);
+    }
 }
 
 /// The last one may have gone to another worker since; then this connection waits here, accepted, for the next.
@@ -94,7 +121,7 @@ async fn next_seat(worker: &Rc<Worker>) -> Seat {
 
 /// Connections that the kernel had completed before the listener closes would be reset with it. Asks the kernel
 /// itself: the runtime may not have heard of them yet.
-fn serve_queue(listener: Listener, worker: &Rc<Worker>) -> io::Result<()> {
+fn serve_queue(listener: Listener, is_tls: bool, worker: &Rc<Worker>) -> io::Result<()> {
     let next: Box<dyn Fn() -> io::Result<(Socket, Option<IpAddr>)>> = match listener {
         Listener::Tcp(listener) => {
             let listener = listener.into_std()?;
@@ -115,28 +142,55 @@ fn serve_queue(listener: Listener, worker: &Rc<Worker>) -> io::Result<()> {
     };
     while let Some(seat) = worker.take_seat() {
         let (socket, peer) = next()?;
-        serve(worker, socket, peer, seat);
+        serve(worker, socket, peer, seat, is_tls);
     }
     Ok(())
 }
 
-fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<IpAddr>, seat: Seat) {
-    let Some(seat) = seat.with_peer(peer) else {
-        refuse(worker, &socket, peer);
-        return;
-    };
+fn serve(worker: &Rc<Worker>, socket: Socket, peer: Option<IpAddr>, mut seat: Seat, is_tls: bool) {
+    let snapshot = worker.snapshot();
+    let listen = &snapshot.model.listen;
+    if listen.proxy_protocol {
+        // Whoever can connect to a Unix socket is trusted. The client's place is taken once its proxy has named it.
+        if peer.is_some_and(|peer| !listen.trusts(peer)) {
+            return refuse_unheaded(worker, &socket, peer, ProxyFailure::Untrusted);
+        }
+    } else {
+        match seat.with_peer(peer) {
+            Some(seated) => seat = seated,
+            None => return refuse(worker, &socket, peer),
+        }
+    }
     socket.limit_unsent(UNSENT);
-    let conn = Connection::new(worker, Arrival::plain(peer));
-    tokio::task::spawn_local(connection::serve(socket, conn, seat));
+    let accepted = Accepted { socket, peer, seat, is_headed: listen.proxy_protocol, is_tls };
+    tokio::task::spawn_local(arrive(accepted, Rc::clone(worker)));
 }
 
 /// An answer would cost more than whoever sends floods has paid.
-fn refuse(worker: &Worker, socket: &Socket, peer: Option<IpAddr>) {
+pub(super) fn refuse(worker: &Worker, socket: &Socket, peer: Option<IpAddr>) {
     socket.reset_on_close();
     worker.series.refused_connections.add(1);
     if let Some(refused) = worker.peers.refused(worker.clock.now()) {
         let peer = peer.map(tracing::field::display);
         tracing::warn!(peer, refused, "an address has `max_connections_per_ip` connections, more are reset");
+    }
+}
+
+/// Who says nothing of the client it speaks for, or is not believed, gets no answer either.
+pub(super) fn refuse_unheaded(worker: &Worker, socket: &Socket, peer: Option<IpAddr>, failure: ProxyFailure) {
+    socket.reset_on_close();
+    worker.series.arrivals.proxy_failed(failure);
+    // Checks of load balancers may do no more than to connect.
+    if failure != ProxyFailure::Left
+        && let Some(refused) = worker.unheaded.refused(worker.clock.now())
+    {
+        let (peer, reason) = (peer.map(tracing::field::display), failure.as_str());
+        tracing::warn!(
+            peer,
+            reason,
+            refused,
+            "connections without a header of the PROXY protocol of a trusted proxy are reset"
+        );
     }
 }
 

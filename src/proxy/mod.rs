@@ -9,6 +9,7 @@
 
 pub mod admit;
 pub mod ahead;
+pub mod arrival;
 mod ask;
 mod backlog;
 mod blocks;
@@ -22,7 +23,9 @@ pub mod ended;
 pub mod exchange;
 pub mod forward;
 pub mod health;
+mod http2;
 pub mod identify;
+pub mod inbound;
 pub mod interventions;
 pub mod left_behind;
 pub mod listener;
@@ -41,6 +44,8 @@ pub mod worker;
 
 use std::rc::Rc;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
@@ -53,6 +58,7 @@ use self::exchange::Exchange;
 use self::forward::forward;
 use self::health::health;
 use self::identify::identify;
+use self::inbound::Inbound;
 use self::screen::screen;
 
 /// One exchange, from the head we understood to the last byte we sent.
@@ -63,17 +69,23 @@ pub fn handle(
     conn: Rc<Connection>,
 ) -> impl Future<Output = Response<Body>> + 'static {
     let (parts, body) = request.into_parts();
+    let has_connection_field = parts.version < Version::HTTP_2;
     let mut exchange = Exchange::open(parts, &conn);
     async move {
-        match serve(body, &conn, &mut exchange).await {
+        let mut response = match serve(Inbound::Http1(body), &conn, &mut exchange).await {
             Ok(response) => exchange.attach(response),
             Err(reply) => exchange.answer(reply),
+        };
+        let is_last = conn.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if is_last && has_connection_field {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        response
     }
 }
 
 async fn serve(
-    body: Incoming,
+    body: Inbound,
     conn: &Connection,
     exchange: &mut Exchange,
 ) -> Result<Response<forward::Answered>, LocalReply> {

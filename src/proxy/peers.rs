@@ -38,7 +38,14 @@ impl Origin {
 pub struct Peers {
     shards: [Mutex<HashMap<Origin, usize>>; SHARDS],
     hasher: RandomState,
-    /// The tick of the last word on refusals; 0 before the first.
+    /// Of those that had too many.
+    refusals: Refusals,
+}
+
+/// Refusals, of which is told now and then.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// The tick of the last word on them; 0 before the first.
     told: AtomicU64,
     untold: AtomicU64,
 }
@@ -48,8 +55,7 @@ impl Default for Peers {
         Peers {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
-            told: AtomicU64::new(0),
-            untold: AtomicU64::new(0),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -71,6 +77,18 @@ impl Peers {
 
     /// Notes that a connection was refused; how many were since the last word, if it is time for another.
     pub fn refused(&self, now: Tick) -> Option<u64> {
+        self.refusals.refused(now)
+    }
+
+    fn shard(&self, origin: Origin) -> MutexGuard<'_, HashMap<Origin, usize>> {
+        let index = self.hasher.hash_one(origin) as usize % SHARDS;
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Refusals {
+    /// Notes one; how many were since the last word, if it is time for another.
+    pub fn refused(&self, now: Tick) -> Option<u64> {
         let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
         let told = self.told.load(Ordering::Relaxed);
         if told != 0 && Tick(told) + TELL_EVERY > now {
@@ -81,11 +99,6 @@ impl Peers {
             self.untold.fetch_sub(untold, Ordering::Relaxed);
             untold
         })
-    }
-
-    fn shard(&self, origin: Origin) -> MutexGuard<'_, HashMap<Origin, usize>> {
-        let index = self.hasher.hash_one(origin) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

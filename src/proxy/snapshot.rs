@@ -7,14 +7,15 @@ use http::HeaderName;
 use hyper::server::conn::http1;
 
 use crate::clock::Tick;
-use crate::config::model::memory::hyper_buffer;
-use crate::config::model::{ErrorFormat, Model};
+use crate::config::model::memory::{SEND_BUFFER, hyper_buffer};
+use crate::config::model::{ErrorFormat, Http2, Listen, Model};
 use crate::identity::Keys;
 use crate::limit::buckets::Buckets;
 use crate::limit::rules::Limits;
 use crate::message::head::HeadLimits;
 use crate::message::local_reply::ReplyShape;
 use crate::telemetry::series::WorkerSeries;
+use crate::tls::server::ServerTls;
 use crate::upstream::app::{App, Apps};
 use crate::upstream::breaker::Breakers;
 use crate::upstream::pool::Pool;
@@ -25,6 +26,11 @@ use super::measure::Series;
 
 /// Header fields up to which hyper parses without allocating.
 const HYPER_DEFAULT_HEADERS: usize = 100;
+/// Of a connection over HTTP/2 (RFC 9113 section 6.9.1).
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+/// What each field counts for besides its bytes (RFC 9113 section 6.5.2): what is a little too large is answered by us, the
+/// rest by the library, with a bare 431.
+const HEADER_LIST_OVERHEAD: usize = 64;
 
 /// All an exchange needs of the configuration.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub struct Snapshot {
     pub series: Series,
     /// The API keys that are known, if there is a keys file.
     pub keys: Option<Arc<Keys>>,
+    /// What is served over TLS, if anything.
+    pub tls: Option<Arc<ServerTls>>,
     /// Where bodies go that are too large for memory, if anywhere.
     pub spill: Option<Arc<Spill>>,
     /// How large a head may be.
@@ -54,6 +62,8 @@ pub struct Snapshot {
     pub reply_shape: ReplyShape,
     /// How connections are served.
     pub http1: http1::Builder,
+    /// The same over HTTP/2.
+    pub http2: h2::server::Builder,
 }
 
 /// Idle connections to each version of the app.
@@ -123,6 +133,7 @@ impl Snapshot {
         if listen.max_headers > HYPER_DEFAULT_HEADERS {
             http1.max_headers(listen.max_headers);
         }
+        let http2 = http2_bounds(listen);
         let shared = &model.request_id.header;
         let id_header = HeaderName::from_bytes(shared.as_str().as_bytes()).unwrap_or_else(|_| shared.clone());
         let limits = model.limits.own_copy();
@@ -134,6 +145,7 @@ impl Snapshot {
             pools,
             breakers: prepared.breakers.clone(),
             keys,
+            tls: prepared.tls.clone(),
             spill,
             model,
             limits,
@@ -143,6 +155,24 @@ impl Snapshot {
             head_limits,
             reply_shape,
             http1,
+            http2,
         })
     }
+}
+
+/// A stream holds no more than a connection with one request does; see [`crate::config::model::memory`].
+fn http2_bounds(listen: &Listen) -> h2::server::Builder {
+    let Http2 { max_streams, window } = listen.http2;
+    // A stream that nobody reads yet must not hold up the others.
+    let of_connection = window.saturating_mul(max_streams).min(LARGEST_WINDOW);
+    let list = listen.max_header_bytes + HEADER_LIST_OVERHEAD * listen.max_headers;
+    let mut bounds = h2::server::Builder::new();
+    bounds
+        .max_concurrent_streams(max_streams)
+        .initial_window_size(window)
+        .initial_connection_window_size(of_connection)
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol();
+    bounds
 }

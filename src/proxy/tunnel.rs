@@ -24,7 +24,7 @@ const READ: usize = 16 * 1024;
 /// After a first Close, or the end of one side, the other has this long.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// A peer that vanished without a word is found out after this long.
-const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+pub(super) const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
 
 /// The app's end of a tunnel.
 #[derive(Debug)]
@@ -59,9 +59,13 @@ struct Passed {
 }
 
 /// Passes bytes until both sides are done.
-pub async fn run(tunnel: TunnelStart, mut downstream: Socket, early: BytesMut, conn: &Rc<Connection>) {
+pub async fn run<D: AsyncRead + AsyncWrite + Unpin>(
+    tunnel: TunnelStart,
+    mut downstream: D,
+    early: BytesMut,
+    conn: &Rc<Connection>,
+) {
     let TunnelStart { ends: TunnelEnds { socket: mut upstream, inbox, slot }, mut exchange } = tunnel;
-    downstream.keep_alive(KEEP_ALIVE_AFTER);
     upstream.keep_alive(KEEP_ALIVE_AFTER);
     let (from_client, to_client) = (Passed::default(), Passed::default());
     let mask = conn.worker.new_mask();
@@ -113,6 +117,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'_, R, W> {
         loop {
             if !buffer.is_empty() {
                 self.write.write_all(&buffer).await?;
+                // Over TLS, what is written may wait in the stream.
+                self.write.flush().await?;
                 self.passed.frames.borrow_mut().advance(&buffer);
                 self.passed.bytes.set(self.passed.bytes.get() + buffer.len() as u64);
                 buffer.clear();
@@ -149,6 +155,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'_, R, W> {
 
     async fn close(mut self, alarm: &Alarm) -> io::Result<()> {
         self.write.write_all(self.close).await?;
+        self.write.flush().await?;
         self.passed.frames.borrow_mut().advance(self.close);
         self.passed.bytes.set(self.passed.bytes.get() + self.close.len() as u64);
         if !alarm.is_set() {

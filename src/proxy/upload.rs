@@ -1,23 +1,22 @@
 //! The request's body on its way to the app: bounded in size, in how long it may pause, and in how slow it may be.
 
-use std::error::Error;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::alarms::Alarm;
 use crate::message::pace::Pace;
 use crate::upstream::fault::UploadFault;
 
+use super::inbound::Inbound;
+
 /// A request body.
 #[derive(Debug)]
 pub struct UploadBody {
-    incoming: Incoming,
+    inbound: Inbound,
     allowed: u64,
     pause: Alarm,
     patience: Duration,
@@ -26,8 +25,8 @@ pub struct UploadBody {
 
 impl UploadBody {
     /// At most `allowed` bytes, with pauses of at most `patience`, and no slower than `pace`.
-    pub fn new(incoming: Incoming, allowed: u64, pause: Alarm, patience: Duration, pace: Pace) -> UploadBody {
-        UploadBody { incoming, allowed, pause, patience, pace }
+    pub fn new(inbound: Inbound, allowed: u64, pause: Alarm, patience: Duration, pace: Pace) -> UploadBody {
+        UploadBody { inbound, allowed, pause, patience, pace }
     }
 }
 
@@ -40,7 +39,7 @@ impl Body for UploadBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        match this.inbound.poll_frame(cx) {
             Poll::Pending => {
                 if !this.pause.is_set() {
                     let now = this.pause.recent();
@@ -64,21 +63,13 @@ impl Body for UploadBody {
                             None => Some(Err(UploadFault::TooLarge)),
                         }
                     }
-                    Some(Err(error)) if is_malformed(&error) => Some(Err(UploadFault::Malformed)),
-                    Some(Err(_)) => Some(Err(UploadFault::DownstreamLeft)),
+                    Some(Err(fault)) => Some(Err(fault)),
                 })
             }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.inbound.size_hint()
     }
-}
-
-/// Whether the body's coding is broken, by our reading of it or, in trailers, by hyper's.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause
-        .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
 }

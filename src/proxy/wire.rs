@@ -70,13 +70,15 @@ pub struct Wire {
     pub(super) refusal: Cell<Option<HeadFault>>,
     message_in: Cell<u64>,
     written: Cell<u64>,
+    /// Bytes that the kernel took; of TLS with all that it adds.
+    taken: Cell<u64>,
     ahead: RefCell<Option<Ahead>>,
     pub(super) flushing: RefCell<Option<Box<Exchange>>>,
     tunnel: RefCell<Option<TunnelStart>>,
     cut: Cell<bool>,
     total: RefCell<Option<Rc<Alarm>>>,
-    /// What was written when the exchange began.
-    written_before: Cell<u64>,
+    /// What the kernel had taken when the exchange began.
+    taken_before: Cell<u64>,
     alarms: Rc<Alarms>,
     send_limits: Cell<SendLimits>,
     /// Whether a write waits for the client.
@@ -84,6 +86,8 @@ pub struct Wire {
     /// How the client takes the open exchange's answer; there once a write had to wait.
     sending: RefCell<Option<Sending>>,
     overdue: Cell<Option<Slowness>>,
+    /// Over HTTP/2: the client waits for `100 Continue`, and its body is wanted now.
+    body_is_wanted: Cell<bool>,
 }
 
 impl Wire {
@@ -105,24 +109,26 @@ impl Wire {
             refusal: Cell::new(None),
             message_in: Cell::new(0),
             written: Cell::new(0),
+            taken: Cell::new(0),
             ahead: RefCell::new(None),
             flushing: RefCell::new(None),
             tunnel: RefCell::new(None),
             cut: Cell::new(false),
             total: RefCell::new(None),
-            written_before: Cell::new(0),
+            taken_before: Cell::new(0),
             alarms: Rc::clone(alarms),
             send_limits: Cell::new(send_limits),
             blocked: Cell::new(false),
             sending: RefCell::new(None),
             overdue: Cell::new(None),
+            body_is_wanted: Cell::new(false),
         }
     }
 
     /// An exchange begins: what comes behind its request waits.
     pub fn open(&self) {
         self.phase.set(Phase::Open);
-        self.written_before.set(self.written.get());
+        self.taken_before.set(self.taken.get());
     }
 
     /// The app's answer begins. The body that hyper has takes it from here, and lets go of it with
@@ -179,15 +185,15 @@ impl Wire {
     }
 
     /// For a write that would block: an error once the exchange has had its time, or the client is too slow.
-    pub(super) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_overdue<T>(&self, cx: &Context<'_>) -> Poll<io::Result<T>> {
         self.blocked.set(true);
         let is_over = self.total.borrow().as_ref().is_some_and(|total| total.poll(cx).is_ready());
         let slowness = match is_over {
             true => Some(Slowness::Route),
             false => {
                 let mut sending = self.sending.borrow_mut();
-                let new = || Sending::new(&self.alarms, self.send_limits.get(), self.written_before.get());
-                sending.get_or_insert_with(new).poll_wait(cx, self.written.get())
+                let new = || Sending::new(&self.alarms, self.send_limits.get(), self.taken_before.get());
+                sending.get_or_insert_with(new).poll_wait(cx, self.taken.get())
             }
         };
         match slowness {
@@ -201,8 +207,10 @@ impl Wire {
     }
 
     /// Writing goes on after it had to wait.
-    pub(super) fn go_on(&self) {
-        self.blocked.set(false);
+    pub fn go_on(&self) {
+        if !self.blocked.replace(false) {
+            return;
+        }
         if let Some(sending) = &mut *self.sending.borrow_mut() {
             sending.go_on();
         }
@@ -211,6 +219,16 @@ impl Wire {
     /// Why an exchange was ended with the client holding it up, if one was.
     pub fn overdue(&self) -> Option<Slowness> {
         self.overdue.get()
+    }
+
+    /// The client is to be told to send its body.
+    pub fn ask_for_body(&self) {
+        self.body_is_wanted.set(true);
+    }
+
+    /// Whether the client is to be told so now; once.
+    pub fn take_asked_for_body(&self) -> bool {
+        self.body_is_wanted.take()
     }
 
     /// The app agreed to a WebSocket: when hyper is done, the tunnel begins.
@@ -294,9 +312,36 @@ impl Wire {
         self.message_in.get()
     }
 
+    /// Counts bytes of a message that did not come through hyper.
+    pub fn add_message_in(&self, bytes: usize) {
+        self.message_in.set(self.message_in.get() + bytes as u64);
+    }
+
     /// Bytes written since the connection began.
     pub fn written(&self) -> u64 {
         self.written.get()
+    }
+
+    /// Counts what a write gave, and what the kernel took of it: over TLS, which carried so much by now, the one may be
+    /// long before the other.
+    pub(super) fn count(&self, written: &Poll<io::Result<usize>>, carried: Option<u64>) {
+        if let Poll::Ready(Ok(written)) = written {
+            self.add_written(*written);
+        }
+        let (taken, goes_on) = match carried {
+            None => (self.written.get(), written.is_ready()),
+            Some(carried) => (carried, carried > self.taken.get()),
+        };
+        self.taken.set(taken);
+        if goes_on {
+            self.go_on();
+        }
+    }
+
+    /// Counts bytes that a stream's client has room for.
+    pub(super) fn add_taken(&self, bytes: usize) {
+        self.add_written(bytes);
+        self.taken.set(self.written.get());
     }
 
     /// Counts bytes written past hyper.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::HeaderValue;
 
 use crate::alarms::{Alarms, SWEEP_EVERY};
 use crate::clock::Clock;
@@ -25,7 +26,7 @@ use super::health::Health;
 use super::interventions::Interventions;
 use super::left_behind::AllLeftBehind;
 use super::measure::{OfRoute, Series};
-use super::peers::{Peers, Place};
+use super::peers::{Peers, Place, Refusals};
 use super::snapshot::Snapshot;
 use super::telling::{Telling, WorkerLines};
 
@@ -51,6 +52,8 @@ pub struct Worker {
     id_room: RefCell<BytesMut>,
     /// Where values of answers' fields are written.
     pub value_room: RefCell<BytesMut>,
+    /// The last `Date`, and the second it is of.
+    date: RefCell<(u64, HeaderValue)>,
     /// What operators decided by hand.
     pub interventions: Arc<Interventions>,
     /// What is told the load balancer.
@@ -65,6 +68,8 @@ pub struct Worker {
     pub left_behind: AllLeftBehind,
     /// Connections of each address.
     pub peers: Arc<Peers>,
+    /// Connections that did not begin as they should.
+    pub unheaded: Arc<Refusals>,
     seats: Arc<Seats>,
     connections: Cell<usize>,
     draining: Cell<bool>,
@@ -88,19 +93,27 @@ pub struct Shared {
     pub measurements: Arc<Measurements>,
     /// Connections of each address.
     pub peers: Arc<Peers>,
+    /// Connections that did not begin as they should.
+    pub unheaded: Arc<Refusals>,
 }
 
 /// Accepted connections of all workers.
 #[derive(Debug)]
 pub struct Seats {
+    /// By connections and streams.
     taken: AtomicUsize,
+    by_streams: AtomicUsize,
     max: AtomicUsize,
 }
 
 impl Seats {
     /// Room for `max` connections.
     pub fn new(max: usize) -> Arc<Seats> {
-        Arc::new(Seats { taken: AtomicUsize::new(0), max: AtomicUsize::new(max) })
+        Arc::new(Seats {
+            taken: AtomicUsize::new(0),
+            by_streams: AtomicUsize::new(0),
+            max: AtomicUsize::new(max),
+        })
     }
 
     /// Room for so many from now on; those that are seated stay.
@@ -110,7 +123,7 @@ impl Seats {
 
     /// Connections that are seated.
     pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.by_streams.load(Ordering::Relaxed))
     }
 
     /// The most that may be.
@@ -140,6 +153,19 @@ impl Seat {
     }
 }
 
+/// A stream's place among `max_connections`: it takes as much memory as a connection with one request.
+#[derive(Debug)]
+pub struct StreamSeat {
+    worker: Rc<Worker>,
+}
+
+impl Drop for StreamSeat {
+    fn drop(&mut self) {
+        self.worker.seats.by_streams.fetch_sub(1, Ordering::Relaxed);
+        self.worker.seats.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.worker.seats.taken.fetch_sub(1, Ordering::Relaxed);
@@ -150,7 +176,7 @@ impl Drop for Seat {
 impl Worker {
     /// A worker without connections.
     pub fn new(shared: Shared, lines: WorkerLines, clock: Clock) -> Rc<Worker> {
-        let Shared { current, seats, measurements, interventions, health, buffers, peers } = shared;
+        let Shared { current, seats, measurements, interventions, health, buffers, peers, unheaded } = shared;
         let series = measurements.worker();
         let prepared = current.get();
         let clock = Rc::new(clock);
@@ -166,6 +192,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(RandomState::new().hash_one(0u8))),
             id_room: RefCell::new(BytesMut::new()),
             value_room: RefCell::new(BytesMut::new()),
+            date: RefCell::new((0, HeaderValue::from_static(""))),
             interventions,
             health,
             buffers,
@@ -173,6 +200,7 @@ impl Worker {
             measurements,
             left_behind: AllLeftBehind::default(),
             peers,
+            unheaded,
             seats,
             connections: Cell::new(0),
             draining: Cell::new(false),
@@ -213,6 +241,17 @@ impl Worker {
         Some(Seat { worker: Rc::clone(self), of_peer: None })
     }
 
+    /// A place for one more stream, if there is one.
+    pub fn take_stream_seat(self: &Rc<Worker>) -> Option<StreamSeat> {
+        let seats = &self.seats;
+        if seats.taken.fetch_add(1, Ordering::Relaxed) >= seats.max() {
+            seats.taken.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        seats.by_streams.fetch_add(1, Ordering::Relaxed);
+        Some(StreamSeat { worker: Rc::clone(self) })
+    }
+
     /// Connections of this worker.
     pub fn connections(&self) -> usize {
         self.connections.get()
@@ -237,6 +276,31 @@ impl Worker {
     pub fn now(&self) -> Now {
         let tick = self.clock.now();
         Now { tick, unix_nanos: self.clock.unix_nanos(tick) }
+    }
+
+    /// For a WebSocket's handshake: 16 bytes in Base64, of which nothing is to be guessed but that they are some
+    /// (RFC 6455 section 4.1).
+    pub fn new_websocket_key(&self) -> HeaderValue {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let random = &mut *self.random.borrow_mut();
+        let mut key = [b'='; 24];
+        key[..21].fill_with(|| DIGITS[random.usize(..DIGITS.len())]);
+        // The last digit stands for two bits.
+        key[21] = DIGITS[random.usize(..4) * 16];
+        HeaderValue::from_bytes(&key).unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
+    }
+
+    /// The time as in `Date`, made once a second.
+    pub fn date(&self) -> HeaderValue {
+        let second = self.clock.unix_nanos(self.clock.recent()) / 1_000_000_000;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(second));
+            if let Ok(value) = HeaderValue::try_from(text) {
+                *date = (second, value);
+            }
+        }
+        date.1.clone()
     }
 
     /// A key to mask a WebSocket frame with.

@@ -77,6 +77,26 @@ pub fn read(path: &Path) -> io::Result<Found> {
     }
 }
 
+/// Leaves a note beside the snapshot that a process has written it for the last time.
+pub fn leave_note(path: &Path, process: u32) -> io::Result<()> {
+    fs::write(note(path), process.to_string())
+}
+
+/// Whether a process has left its note.
+pub fn has_note(path: &Path, process: u32) -> bool {
+    fs::read_to_string(note(path)).is_ok_and(|text| text == process.to_string())
+}
+
+/// Removes a note, if there is one.
+pub fn remove_note(path: &Path) {
+    // One that stays names a process that is gone.
+    let _ = fs::remove_file(note(path));
+}
+
+fn note(path: &Path) -> PathBuf {
+    beside(path, "handed-over")
+}
+
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");

@@ -64,6 +64,9 @@ impl AccessLine {
             text(b",\"fault\":", fault.as_str().as_bytes(), MAX_VALUE, out);
         }
         text(b",\"outcome\":", record.outcome.as_str().as_bytes(), MAX_VALUE, out);
+        if let Some(tls) = record.tls {
+            text(b",\"tls\":", tls.as_bytes(), MAX_VALUE, out);
+        }
         integer(b",\"bytes_in\":", record.bytes_in, out);
         integer(b",\"bytes_out\":", record.bytes_out, out);
         millis(b",\"duration_ms\":", record.duration_nanos, out);
@@ -221,6 +224,7 @@ mod tests {
             route: Some("rest"),
             status: 200,
             outcome: Outcome::Complete,
+            tls: None,
             bytes_in: 10,
             bytes_out: 20,
             duration_nanos: 12_345_678,

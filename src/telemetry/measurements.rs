@@ -105,6 +105,8 @@ impl Measurements {
             let (traffic, upstream) = (&mut totals.traffic, &mut totals.upstream);
             traffic.connections += worker.connections.get();
             traffic.refused_connections += worker.refused_connections.get();
+            traffic.floods += worker.floods.get();
+            worker.arrivals.add_to(&mut traffic.arrivals);
             traffic.in_flight += worker.in_flight.get();
             traffic.tunnels += worker.tunnels.get();
             traffic.tunnels_open += worker.tunnels_open.get();

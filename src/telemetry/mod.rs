@@ -2,6 +2,7 @@
 
 pub mod access_line;
 pub mod apps;
+pub mod arrivals;
 pub mod emf;
 pub mod histogram;
 pub mod measurements;

@@ -5,6 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use super::arrivals::{HANDSHAKE_FAILURES, PROXY_FAILURES};
 use super::histogram::Histogram;
 use super::totals::{CLASSES, METHODS, RouteTotals, Totals};
 
@@ -135,6 +136,26 @@ fn of_traffic(page: &mut Page, totals: &Totals) {
     page.counter("tollgate_connections_total", "Connections of clients.", traffic.connections);
     let help = "Connections refused because their address had too many.";
     page.counter("tollgate_connections_refused_total", help, traffic.refused_connections);
+    let help = "HTTP/2 connections ended because the client sent a flood of frames.";
+    page.counter("tollgate_http2_floods_total", help, traffic.floods);
+    let arrivals = &traffic.arrivals;
+    page.family("tollgate_tls_handshakes_total", "counter", "TLS handshakes with clients.");
+    page.sample(&[("kind", "full")], arrivals.full);
+    page.sample(&[("kind", "resumed")], arrivals.resumed);
+    page.family("tollgate_tls_handshake_failures_total", "counter", "TLS handshakes that failed.");
+    for (reason, count) in HANDSHAKE_FAILURES.iter().zip(arrivals.failed) {
+        page.sample(&[("reason", reason)], count);
+    }
+    let help = "When a certificate that clients are shown ends.";
+    page.family("tollgate_tls_certificate_expiry_seconds", "gauge", help);
+    for (certificate, not_after) in &totals.certificates {
+        page.sample(&[("certificate", certificate)], not_after);
+    }
+    let help = "Connections refused for want of a header of the PROXY protocol.";
+    page.family("tollgate_proxy_protocol_refusals_total", "counter", help);
+    for (reason, count) in PROXY_FAILURES.iter().zip(arrivals.unheaded) {
+        page.sample(&[("reason", reason)], count);
+    }
     page.gauge("tollgate_connections_open", "Connections of clients now.", traffic.connections_open);
     page.gauge("tollgate_connections_max", "The most there may be.", traffic.max_connections);
     page.counter("tollgate_tunnels_total", "WebSockets.", traffic.tunnels);

@@ -77,6 +77,8 @@ pub struct Record<'a> {
     pub status: u16,
     /// How it ended.
     pub outcome: Outcome,
+    /// The version of TLS, if it came over it.
+    pub tls: Option<&'static str>,
     /// Bytes on the wire, head included.
     pub bytes_in: u64,
     /// Bytes on the wire, head included.

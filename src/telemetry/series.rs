@@ -12,6 +12,7 @@ use http::Method;
 use crate::clock::Tick;
 
 use super::apps::{APPS, AppSeries};
+use super::arrivals::Arrivals;
 use super::histogram::{BUCKETS, Histogram, bucket_of};
 use super::record::Outcome;
 use super::talkers::Noted;
@@ -330,6 +331,10 @@ pub struct WorkerSeries {
     pub connections: Counter,
     /// Connections that were refused: their address had too many.
     pub refused_connections: Counter,
+    /// HTTP/2 connections that were ended for a flood of frames.
+    pub floods: Counter,
+    /// How connections began.
+    pub arrivals: Arrivals,
     /// Exchanges that have begun and not ended.
     pub in_flight: Counter,
     /// WebSockets since the start.
@@ -364,6 +369,8 @@ impl WorkerSeries {
             limits: Named::new(MOST_LIMITS),
             connections: Counter::default(),
             refused_connections: Counter::default(),
+            floods: Counter::default(),
+            arrivals: Arrivals::default(),
             in_flight: Counter::default(),
             tunnels: Counter::default(),
             tunnels_open: Counter::default(),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::apps::{APPS, AppTotals, BreakerState, BufferTotals};
+use super::arrivals::{HANDSHAKE_FAILURES, PROXY_FAILURES};
 use super::histogram::Histogram;
 
 /// Methods that are told apart, the last for all others.
@@ -37,6 +38,8 @@ pub struct Totals {
     pub buffers: BufferTotals,
     /// By route, of those that have one.
     pub breakers: BTreeMap<Arc<str>, BreakerState>,
+    /// When each certificate that clients are shown ends, in seconds since 1970; by its path.
+    pub certificates: BTreeMap<Arc<str>, u64>,
     /// The process.
     pub process: ProcessTotals,
 }
@@ -108,6 +111,10 @@ pub struct Traffic {
     pub connections: u64,
     /// Refused since the start: their address had too many.
     pub refused_connections: u64,
+    /// HTTP/2 connections ended for a flood of frames.
+    pub floods: u64,
+    /// How connections began, where there is something before HTTP.
+    pub arrivals: ArrivalTotals,
     /// Open now.
     pub connections_open: u64,
     /// The most that may be open.
@@ -118,6 +125,19 @@ pub struct Traffic {
     pub tunnels: u64,
     /// WebSockets now.
     pub tunnels_open: u64,
+}
+
+/// TLS handshakes, and headers of the PROXY protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArrivalTotals {
+    /// Handshakes with a whole exchange of keys and certificates.
+    pub full: u64,
+    /// Handshakes that took a session up again.
+    pub resumed: u64,
+    /// By [`HANDSHAKE_FAILURES`].
+    pub failed: [u64; HANDSHAKE_FAILURES.len()],
+    /// Connections refused for want of a header, by [`PROXY_FAILURES`].
+    pub unheaded: [u64; PROXY_FAILURES.len()],
 }
 
 /// The app's side.

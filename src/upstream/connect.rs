@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::model::UpstreamAddress;
+use crate::config::model::tls::UpstreamTls;
 use crate::socket::Socket;
+use crate::tls::TlsFileError;
+use crate::tls::client::ClientTls;
 
 /// Waits between attempts while a Unix socket's backlog is full.
 const FIRST_BACKLOG_WAIT: Duration = Duration::from_millis(1);
@@ -20,6 +23,17 @@ pub struct Destination {
     /// As in records and messages.
     pub label: String,
     place: Place,
+    /// Over a plain connection, if not.
+    tls: Option<ClientTls>,
+}
+
+/// Why it is not known how to get there.
+#[derive(Debug)]
+pub enum Unresolved {
+    /// The name has no address.
+    Name(io::Error),
+    /// A file of `[upstream.tls]` cannot be used.
+    Tls(TlsFileError),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,39 +43,37 @@ enum Place {
 }
 
 impl Destination {
-    /// Resolves an address. Blocks on the resolver for a name: start-up only.
-    pub fn resolve(address: &UpstreamAddress) -> io::Result<Destination> {
+    /// Resolves an address, and reads what TLS needs. Blocks on the resolver for a name: start-up only.
+    pub fn resolve(address: &UpstreamAddress, tls: &UpstreamTls) -> Result<Destination, Unresolved> {
         Ok(match address {
-            UpstreamAddress::Tcp { host, port } => {
-                let addresses: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs()?.collect();
+            UpstreamAddress::Tcp { host, port, tls: is_tls } => {
+                let found = (host.as_str(), *port).to_socket_addrs().map_err(Unresolved::Name)?;
+                let addresses: Vec<SocketAddr> = found.collect();
                 if addresses.is_empty() {
-                    return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+                    let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                    return Err(Unresolved::Name(error));
                 }
+                let tls = is_tls.then(|| ClientTls::load(tls, host)).transpose().map_err(Unresolved::Tls)?;
                 let label =
                     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-                Destination { label, place: Place::Tcp(addresses) }
+                Destination { label, place: Place::Tcp(addresses), tls }
             }
             UpstreamAddress::Unix(path) => {
-                Destination { label: format!("unix:{}", path.display()), place: Place::Unix(path.clone()) }
+                let label = format!("unix:{}", path.display());
+                Destination { label, place: Place::Unix(path.clone()), tls: None }
             }
         })
     }
 
-    /// Connects; to the first address that answers.
+    /// Connects, to the first address that answers; over TLS, once the app has shown who it is.
     pub async fn connect(&self) -> io::Result<Socket> {
         match &self.place {
             Place::Tcp(addresses) => {
-                let mut last = io::Error::from(io::ErrorKind::NotFound);
-                for address in addresses {
-                    match TcpStream::connect(address).await {
-                        Ok(socket) => {
-                            socket.set_nodelay(true)?;
-                            return Ok(Socket::Tcp(socket));
-                        }
-                        Err(error) => last = error,
-                    }
+                let socket = connect_to_first(addresses).await?;
+                match &self.tls {
+                    None => Ok(Socket::Tcp(socket)),
+                    Some(tls) => Box::pin(tls.connect(socket)).await,
                 }
-                Err(last)
             }
             Place::Unix(path) => {
                 let mut wait = FIRST_BACKLOG_WAIT;
@@ -79,4 +91,18 @@ impl Destination {
             }
         }
     }
+}
+
+async fn connect_to_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

@@ -110,7 +110,13 @@ where
                 return Poll::Pending;
             }
             if self.head_sent == self.head.len() && self.pieces.is_empty() {
-                return if more_to_come { Poll::Pending } else { Poll::Ready(Ok(())) };
+                // What a TLS stream holds back would wait for an answer that waits for it.
+                let flushed = Pin::new(&mut *socket).poll_flush(cx).map_err(SendFault::Socket)?;
+                return if more_to_come || flushed.is_pending() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(Ok(()))
+                };
             }
             let written = ready!(self.poll_write(socket, cx)).map_err(SendFault::Socket)?;
             self.advance(written);

@@ -78,6 +78,7 @@ impl Question {
 
     async fn converse(&self, socket: &mut crate::socket::Socket, label: &str) -> io::Result<u16> {
         socket.write_all(self.head(label).as_bytes()).await?;
+        socket.flush().await?;
         let (mut scan, mut inbox) = (AnswerScan::default(), BytesMut::with_capacity(1024));
         let asked = Asked { head: false, upgrade: false };
         loop {

@@ -244,6 +244,12 @@ impl Client {
         self.response()
     }
 
+    /// Sends a `GET`, and tells whether an answer began.
+    pub fn try_get(&mut self, target: &str) -> std::io::Result<()> {
+        self.try_send(get(target))?;
+        self.wire.read_more().map_err(|ending| std::io::Error::other(format!("{ending:?}")))
+    }
+
     /// Sends a request without a body and returns the answer.
     #[track_caller]
     pub fn request(&mut self, method: &str, target: &str, fields: &str) -> Response {

@@ -34,8 +34,13 @@ pub fn command(program: &Path) -> Command {
 
 impl Process {
     /// Starts a command, its output captured line by line.
-    pub fn start(name: &str, mut command: Command) -> Process {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(name: &str, command: Command) -> Process {
+        Process::start_with(name, command, Stdio::null())
+    }
+
+    /// The same, with this as its standard input.
+    pub fn start_with(name: &str, mut command: Command, input: impl Into<Stdio>) -> Process {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let (stdout, stderr) = (Journal::default(), Journal::default());
         let readers = vec![

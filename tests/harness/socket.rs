@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
 
 /// A connected stream.
@@ -14,6 +15,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Over TLS, with the handshake done.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Socket {
@@ -43,13 +46,23 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Socket::Tcp(stream.try_clone().unwrap()),
             Socket::Unix(stream) => Socket::Unix(stream.try_clone().unwrap()),
+            Socket::Tls(_) => panic!("TLS has one handle"),
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Socket::Tcp(stream) => Some(stream),
+            Socket::Unix(_) => None,
+            Socket::Tls(stream) => Some(&stream.sock),
         }
     }
 
     /// How long one read or write may take.
     pub fn set_timeout(&self, limit: Option<Duration>) {
         match self {
-            Socket::Tcp(stream) => {
+            Socket::Tcp(_) | Socket::Tls(_) => {
+                let stream = self.tcp().unwrap();
                 stream.set_read_timeout(limit).unwrap();
                 stream.set_write_timeout(limit).unwrap();
             }
@@ -62,7 +75,7 @@ impl Socket {
 
     /// Lets the kernel keep little of what is not read.
     pub fn narrow(&self) {
-        if let Socket::Tcp(stream) = self {
+        if let Some(stream) = self.tcp() {
             SockRef::from(stream).set_recv_buffer_size(64 * 1024).unwrap();
         }
     }
@@ -72,19 +85,20 @@ impl Socket {
         let _ = match self {
             Socket::Tcp(stream) => stream.shutdown(how),
             Socket::Unix(stream) => stream.shutdown(how),
+            Socket::Tls(stream) => stream.sock.shutdown(how),
         };
     }
 
     /// Closes with a reset: the peer's next read fails instead of ending.
     pub fn reset(self) {
-        if let Socket::Tcp(stream) = &self {
+        if let Some(stream) = self.tcp() {
             SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     }
 
     /// Whether bytes, or the end, wait to be read.
     pub fn peeked(&self) -> bool {
-        let Socket::Tcp(stream) = self else { panic!("only TCP can be peeked") };
+        let stream = self.tcp().expect("only TCP can be peeked");
         stream.set_nonblocking(true).unwrap();
         let waits = stream.peek(&mut [0]).is_ok();
         stream.set_nonblocking(false).unwrap();
@@ -97,6 +111,7 @@ impl Read for Socket {
         match self {
             Socket::Tcp(stream) => stream.read(buffer),
             Socket::Unix(stream) => stream.read(buffer),
+            Socket::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -106,10 +121,14 @@ impl Write for Socket {
         match self {
             Socket::Tcp(stream) => stream.write(bytes),
             Socket::Unix(stream) => stream.write(bytes),
+            Socket::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(()),
+            Socket::Tls(stream) => stream.flush(),
+        }
     }
 }

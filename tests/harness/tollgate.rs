@@ -1,6 +1,8 @@
 //! tollgate as operators run it: the real binary, a configuration file, signals, its two outputs.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -29,8 +31,14 @@ pub struct Setup {
     layers: Vec<String>,
     workers: usize,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+    passed: Option<(String, OwnedFd)>,
+    under: Vec<String>,
     scratch: Scratch,
 }
+
+/// What a service manager does with a socket before it starts a program: here it comes as standard input.
+const PASS: &str = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
 
 impl Setup {
     /// In front of this upstream address.
@@ -44,6 +52,9 @@ impl Setup {
             layers: Vec::new(),
             workers: 1,
             environment: Vec::new(),
+            arguments: Vec::new(),
+            passed: None,
+            under: Vec::new(),
             scratch: Scratch::new(),
         }
     }
@@ -78,6 +89,11 @@ impl Setup {
         self.table(&format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"))
     }
 
+    /// With `[listen.tls]` on a free port of the loopback, and these lines.
+    pub fn tls(self, lines: &str) -> Setup {
+        self.table(&format!("[listen.tls]\naddress = \"127.0.0.1:0\"\n{lines}"))
+    }
+
     /// Further tables.
     pub fn table(mut self, lines: &str) -> Setup {
         self.tables.push_str(lines);
@@ -103,6 +119,24 @@ impl Setup {
         self
     }
 
+    /// An argument of `run`.
+    pub fn argument(mut self, argument: impl Into<String>) -> Setup {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Another program starts it.
+    pub fn under(mut self, command: &[&str]) -> Setup {
+        self.under = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// This socket is passed to it under a name, as systemd does.
+    pub fn passing(mut self, name: &str, socket: impl AsFd) -> Setup {
+        self.passed = Some((name.to_owned(), socket.as_fd().try_clone_to_owned().unwrap()));
+        self
+    }
+
     /// The path of a file that lives as long as this tollgate.
     pub fn file(&self, name: &str) -> PathBuf {
         self.scratch.file(name)
@@ -125,7 +159,23 @@ impl Setup {
             files.push(layer_file(&self.scratch, index));
             std::fs::write(&files[index + 1], text).unwrap();
         }
-        Tollgate::spawn_with(files, self.workers, self.environment, self.scratch)
+        let mut command = match &self.passed {
+            None if self.under.is_empty() => command(binary()),
+            None => {
+                let mut command = command(Path::new(&self.under[0]));
+                command.args(&self.under[1..]).arg(binary());
+                command
+            }
+            Some((name, _)) => {
+                let mut command = command(Path::new("sh"));
+                command.args(["-c", PASS, "sh"]).arg(binary()).env("LISTEN_FDNAMES", name);
+                command
+            }
+        };
+        run_with(&mut command, &files, self.workers);
+        command.args(&self.arguments).envs(self.environment);
+        let input = self.passed.map_or_else(Stdio::null, |(_, socket)| socket.into());
+        Tollgate::spawn_as(command, input, files, self.scratch)
     }
 
     /// Starts it and waits until it is ready.
@@ -136,6 +186,14 @@ impl Setup {
     }
 }
 
+fn run_with(command: &mut Command, files: &[PathBuf], workers: usize) {
+    command.arg("run");
+    for file in files {
+        command.arg("--config").arg(file);
+    }
+    command.args(["--workers", &workers.to_string()]);
+}
+
 /// A running tollgate.
 #[derive(Debug)]
 pub struct Tollgate {
@@ -143,6 +201,7 @@ pub struct Tollgate {
     pub process: Process,
     addresses: Vec<String>,
     admin: Vec<String>,
+    secure: Vec<String>,
     config: PathBuf,
     scratch: Scratch,
 }
@@ -152,27 +211,24 @@ fn layer_file(scratch: &Scratch, index: usize) -> PathBuf {
 }
 
 impl Tollgate {
-    fn spawn_with(
-        mut files: Vec<PathBuf>,
-        workers: usize,
-        environment: Vec<(String, String)>,
-        scratch: Scratch,
-    ) -> Tollgate {
-        let mut command = command(binary());
-        command.arg("run");
-        for file in &files {
-            command.arg("--config").arg(file);
-        }
-        command.args(["--workers", &workers.to_string()]);
-        command.envs(environment);
+    fn spawn_as(mut command: Command, input: Stdio, mut files: Vec<PathBuf>, scratch: Scratch) -> Tollgate {
         command.env_remove("RUST_LOG").current_dir(scratch.path());
-        let process = Process::start("tollgate", command);
-        Tollgate { process, addresses: Vec::new(), admin: Vec::new(), config: files.swap_remove(0), scratch }
+        let process = Process::start_with("tollgate", command, input);
+        Tollgate {
+            process,
+            addresses: Vec::new(),
+            admin: Vec::new(),
+            secure: Vec::new(),
+            config: files.swap_remove(0),
+            scratch,
+        }
     }
 
     /// With these files, of which later ones win, and waits until it is ready.
     pub fn with_files(files: Vec<PathBuf>, scratch: Scratch) -> Tollgate {
-        let mut tollgate = Tollgate::spawn_with(files, 1, Vec::new(), scratch);
+        let mut command = command(binary());
+        run_with(&mut command, &files, 1);
+        let mut tollgate = Tollgate::spawn_as(command, Stdio::null(), files, scratch);
         tollgate.wait_until_ready();
         tollgate
     }
@@ -200,7 +256,9 @@ impl Tollgate {
             let bound = self.events().into_iter().filter(|event| event["message"] == message);
             bound.map(|event| event["address"].as_str().unwrap().to_owned()).collect::<Vec<String>>()
         };
-        (self.addresses, self.admin) = (bound("listening"), bound("admin listening"));
+        let (addresses, admin, secure) =
+            (bound("listening"), bound("admin listening"), bound("TLS listening"));
+        (self.addresses, self.admin, self.secure) = (addresses, admin, secure);
         self.addresses.sort();
         self.addresses.dedup();
         assert!(!self.addresses.is_empty(), "ready, and listens nowhere:\n{}", self.process.said());
@@ -209,6 +267,11 @@ impl Tollgate {
     /// The first address, `host:port` or `unix:/path`.
     pub fn address(&self) -> &str {
         &self.addresses[0]
+    }
+
+    /// The first address of TLS.
+    pub fn secure_address(&self) -> &str {
+        &self.secure[0]
     }
 
     /// All addresses, sorted.

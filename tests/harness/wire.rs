@@ -15,6 +15,8 @@ pub enum Ending {
     Closed,
     /// A reset.
     Reset,
+    /// Over TLS: a close that was not said, which may be anybody's, or an alert.
+    Torn,
 }
 
 /// How the length of a body was told.
@@ -125,7 +127,8 @@ impl Wire {
 
     /// Sends everything, or tells why not.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.write_all(bytes)
+        self.socket.write_all(bytes)?;
+        self.socket.flush()
     }
 
     /// Reads once. `Err` is the end of the peer's side; a peer that stays silent is a panic.
@@ -142,6 +145,11 @@ impl Wire {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) if reset(&error) => Ending::Reset,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+            {
+                Ending::Torn
+            }
             Err(error) => panic!(
                 "waited in vain for more bytes ({error}); unread so far: {:?}",
                 String::from_utf8_lossy(&self.unread)
@@ -262,7 +270,7 @@ impl Wire {
             Framing::UntilClose => {
                 let (bytes, ending) = self.rest();
                 body.bytes = bytes;
-                body.cut = (ending == Ending::Reset).then_some(ending);
+                body.cut = (ending != Ending::Closed).then_some(ending);
             }
         }
         body

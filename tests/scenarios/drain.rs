@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::{echoing, ok};
 use crate::harness::client::get;
-use crate::harness::{Ending, Origin, PATIENCE, Setup, Tollgate};
+use crate::harness::{Ending, Manager, Origin, PATIENCE, Setup, Tollgate};
 
 /// Holds each request until told to answer.
 fn held() -> (Origin, Sender<()>) {
@@ -50,7 +50,79 @@ fn a_running_exchange_finishes_and_the_exit_code_is_zero() {
 }
 
 #[test]
-fn idle_connections_close_at_once() {
+fn a_connection_in_use_learns_from_an_answer_that_it_ends() {
+    let (origin, go) = held();
+    let mut tollgate = Tollgate::before(origin.address());
+    let mut running = tollgate.client();
+    running.send(get("/running"));
+    origin.wait_for_requests(1);
+    go.send(()).unwrap();
+    // Answered, so it is idle, and it has been for no time.
+    assert_eq!(running.response().text(), "finished");
+    tollgate.terminate();
+    tollgate.wait_for_event("draining");
+    running.send(get("/one-more"));
+    go.send(()).unwrap();
+    let last = running.response();
+    assert_eq!((last.status(), last.head.closes()), (200, true));
+    assert_eq!(running.end(), Ending::Closed);
+    assert_eq!(tollgate.process.wait(), 0);
+}
+
+#[test]
+fn an_answer_of_our_own_says_that_it_is_the_last() {
+    let origin = echoing();
+    let routes = "[[routes]]\nname = \"here\"\nmatch = \"/here\"\n";
+    let mut tollgate = Setup::before(origin.address()).table(routes).start();
+    let mut client = tollgate.client();
+    assert_eq!(client.get("/here").status(), 200);
+    tollgate.terminate();
+    tollgate.wait_for_event("draining");
+    // Hyper answers it within the poll in which it reads it.
+    let last = client.get("/nowhere");
+    assert_eq!((last.status(), last.head.closes()), (404, true));
+    assert_eq!(client.end(), Ending::Closed);
+    assert_eq!(tollgate.process.wait(), 0);
+}
+
+#[test]
+fn readiness_fails_first_while_everything_is_served() {
+    let origin = echoing();
+    let setup =
+        Setup::before(origin.address()).listen("drain_delay = \"2s\"").admin("ready_path = \"/ready\"");
+    let manager = Manager::at(setup.file("notify.sock"));
+    let path = manager.path().display().to_string();
+    let mut tollgate = setup.env("NOTIFY_SOCKET", &path).start();
+    let mut kept = tollgate.client();
+    while kept.get("/ready").status() != 200 {}
+    tollgate.terminate();
+    tollgate.wait_for_event("not ready anymore, serving on");
+    let told = manager.wait_for("STOPPING=1");
+    assert_eq!(told[2], "STATUS=not ready, serving for 2s", "{told:?}");
+    assert_eq!(tollgate.operator().get("/readyz").status, 503);
+    assert_eq!(kept.get("/ready").status(), 503);
+    for client in [&mut kept, &mut tollgate.client()] {
+        let response = client.get("/still");
+        assert_eq!((response.text().as_str(), response.head.closes()), ("/still", false));
+    }
+    let told = manager.wait_for("STOPPING=1");
+    assert!(told[2].starts_with("STATUS=draining"), "{told:?}");
+    assert_eq!(tollgate.process.wait(), 0);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_load_balancer() {
+    let origin = echoing();
+    let mut tollgate = Setup::before(origin.address()).listen("drain_delay = \"1h\"").start();
+    tollgate.terminate();
+    tollgate.wait_for_event("not ready anymore, serving on");
+    assert_eq!(tollgate.client().get("/still").text(), "/still");
+    tollgate.terminate();
+    assert_eq!(tollgate.process.wait(), 1);
+}
+
+#[test]
+fn idle_connections_close_soon() {
     let origin = echoing();
     let mut tollgate = Setup::before(origin.address()).workers(2).start();
     let mut fresh = tollgate.client();

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -246,4 +247,30 @@ fn top_says_when_tollgate_is_gone_and_goes_on_when_it_is_back() {
     assert_eq!(terminal.wait(), Some(0));
     again.signal(Signal::TERM);
     assert_eq!(again.wait(), Some(0));
+}
+
+#[test]
+fn a_reload_is_asked_for_and_its_outcome_awaited() {
+    let origin = echoing();
+    let (tollgate, config) = by_socket(&origin);
+    let good = tollgate.config_text();
+    assert_eq!(told(&["reload", "--config", &config]), "reloaded, nothing has changed\n");
+    tollgate.rewrite(&good.replace("3/hour", "4/hour"));
+    let changed = told(&["reload", "--config", &config]);
+    assert!(changed.contains("`limits.few.rate` was \"3/hour\", is \"4/hour\"\n"), "{changed}");
+    assert!(changed.ends_with("reloaded, 1 key has changed\n"), "{changed}");
+
+    // What needs a restart is seen by the running one alone; what is wrong in itself, already here.
+    tollgate.rewrite(&(good.clone() + "[store]\nmax_keys = 5000\n"));
+    let needs_restart = refused(78, &["reload", "--config", &config]);
+    assert!(
+        needs_restart.contains("`store.max_keys` cannot become 5000 without a restart"),
+        "{needs_restart}"
+    );
+    tollgate.rewrite(&(good.clone() + "[log]\nlevel = \"loud\"\n"));
+    assert!(refused(78, &["reload", "--config", &config]).contains("`level`"));
+    let admin = format!("unix:{}", Path::new(&config).with_file_name("admin.sock").display());
+    let wrong = refused(78, &["reload", "--admin", &admin]);
+    assert!(wrong.contains("`level`") && wrong.contains("in force is unchanged"), "{wrong}");
+    assert!(refused(1, &["reload", "--admin", "127.0.0.1:1"]).contains("nothing listens"));
 }

@@ -185,3 +185,28 @@ fn a_unix_socket_is_open_to_owner_and_group_only() {
     let _tollgate = setup.address(format!("\"unix:{}\"", path.display())).start();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
 }
+
+#[test]
+fn the_limit_on_open_files_is_raised_and_one_that_is_too_low_is_told() {
+    let origin = echoing();
+    let start = |max_connections: usize| {
+        let setup = Setup::before(origin.address()).listen(&format!("max_connections = {max_connections}"));
+        setup.under(&["prlimit", "--nofile=100:600"]).start()
+    };
+    let told = |tollgate: &Tollgate| {
+        let events = tollgate.events().into_iter();
+        events
+            .filter(|event| event["needed"].is_u64())
+            .map(|event| event["needed"].clone())
+            .collect::<Vec<_>>()
+    };
+    let fits = start(150);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", fits.process.id())).unwrap();
+    let files: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(files[3..5], ["600", "600"]);
+    assert!(told(&fits).is_empty());
+    let events = fits.reload(&fits.config_text().replace("max_connections = 150", "max_connections = 500"));
+    assert!(events.iter().any(|event| event["needed"] == 1256), "{events:#?}");
+    assert_eq!(told(&start(500)), [1256]);
+}

@@ -23,6 +23,7 @@ pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
 
 /// `http-reuse always`: the default would open an upstream connection for every new client.
 fn text(site: &Site<'_>, sink: &LineSink) -> String {
+    let (listen_tls, both) = (site.listen_tls, site.certificate.both.display());
     let (listen, origin, sink, port) = (site.listen, site.origin, sink.address(), site.listen.port());
     format!(
         r#"global
@@ -52,6 +53,7 @@ defaults
 
 frontend clients
     bind {listen} backlog 4096
+    bind {listen_tls} ssl crt {both} alpn h2,http/1.1 backlog 4096
     unique-id-format %[uuid()]
     unique-id-header X-Request-Id
     http-request capture req.hdr(User-Agent) len 128

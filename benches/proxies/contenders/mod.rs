@@ -20,10 +20,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::load::fleet::Target;
+use crate::load::tls::{Certificate, Dialer};
 use crate::load::{requests, socket};
 use crate::measure::cpu::CpuMeter;
 use crate::origin::{INSPECTED_PATH, Origin};
-use crate::plan::{AnswerSize, Exchange, Name};
+use crate::plan::{AnswerSize, Exchange, Kind, Name, Over, Scenario};
 use crate::trouble::{Fallible, Trouble, io};
 
 use process::Supervised;
@@ -37,6 +39,8 @@ const LINE_POLLS: u32 = 500;
 pub(crate) struct Contender {
     pub(crate) name: Name,
     pub(crate) address: SocketAddr,
+    /// Where it speaks TLS, with what connects there: HTTP/1, and HTTP/2.
+    tls: Option<(SocketAddr, Dialer, Dialer)>,
     running: Option<Running>,
 }
 
@@ -61,6 +65,9 @@ struct Launch {
 struct Site<'a> {
     directory: &'a Path,
     listen: SocketAddr,
+    /// With TLS, both HTTP/1.1 and HTTP/2.
+    listen_tls: SocketAddr,
+    certificate: &'a Certificate,
     origin: SocketAddr,
 }
 
@@ -68,11 +75,19 @@ impl Contender {
     /// Starts it on `core` and returns when it accepts connections.
     pub(crate) async fn start(name: Name, core: usize, directory: &Path, origin: &Origin) -> Fallible<Self> {
         if name == Name::Direct {
-            return Ok(Self { name, address: origin.address(), running: None });
+            return Ok(Self { name, address: origin.address(), tls: None, running: None });
         }
         let directory = directory.join(name.text());
         fs::create_dir_all(&directory).map_err(io(directory.display()))?;
-        let site = Site { directory: &directory, listen: free_address()?, origin: origin.address() };
+        let certificate = Certificate::make(&directory)?;
+        let (listen, listen_tls) = (free_address()?, free_address()?);
+        let site = Site {
+            directory: &directory,
+            listen,
+            listen_tls,
+            certificate: &certificate,
+            origin: origin.address(),
+        };
         let launch = match name {
             Name::Nginx => nginx::launch(&site)?,
             Name::Haproxy => haproxy::launch(&site)?,
@@ -81,7 +96,22 @@ impl Contender {
         let pinned = pinned(launch.command, core);
         let mut process = Supervised::start(name.text(), pinned, &directory.join("stderr"))?;
         wait_until_ready(site.listen, &mut process).await?;
-        Ok(Self { name, address: site.listen, running: Some(Running { process, lines: launch.lines }) })
+        let tls = (listen_tls, certificate.dialer(b"http/1.1")?, certificate.dialer(b"h2")?);
+        let running = Some(Running { process, lines: launch.lines });
+        Ok(Self { name, address: listen, tls: Some(tls), running })
+    }
+
+    /// Where a scenario's connections go.
+    pub(crate) fn target(&self, scenario: Scenario) -> Fallible<Target> {
+        let over_streams = matches!(scenario.kind, Kind::Streams { .. });
+        match (scenario.over, &self.tls) {
+            (Over::Plain, _) => Ok(Target { address: self.address, dialer: None }),
+            (Over::Tls, Some((address, http1, http2))) => {
+                let dialer = if over_streams { http2 } else { http1 };
+                Ok(Target { address: *address, dialer: Some(dialer.clone()) })
+            }
+            (Over::Tls, None) => Err(Trouble::new("it speaks no TLS")),
+        }
     }
 
     pub(crate) fn is_proxy(&self) -> bool {

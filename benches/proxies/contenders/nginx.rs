@@ -23,6 +23,8 @@ pub(super) fn launch(site: &Site<'_>) -> Fallible<Launch> {
 /// wait in memory, not in a temporary file.
 fn text(site: &Site<'_>) -> String {
     let directory = site.directory.display();
+    let (chain, key) = (site.certificate.chain.display(), site.certificate.key.display());
+    let listen_tls = site.listen_tls;
     let (listen, origin, port) = (site.listen, site.origin, site.listen.port());
     format!(
         r#"daemon off;
@@ -62,6 +64,11 @@ http {{
     }}
     server {{
         listen {listen} backlog=4096;
+        listen {listen_tls} ssl http2 backlog=4096;
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        http2_max_requests 1000000000;
         limit_req_status 429;
         proxy_http_version 1.1;
         proxy_set_header Connection "";

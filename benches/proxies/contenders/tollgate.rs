@@ -57,6 +57,14 @@ pub(super) fn launch(name: Name, site: &Site<'_>) -> Fallible<Launch> {
         site.origin,
         access.display()
     );
+    let tls = format!(
+        "[listen.tls]\naddress = \"{}\"\ncertificate = \"{}\"\nprivate_key = \"{}\"\n",
+        site.listen_tls,
+        site.certificate.chain.display(),
+        site.certificate.key.display()
+    );
+    // It takes no part over TLS, and may not know it.
+    let tls = if name == Name::Baseline { String::new() } else { tls };
     let per = match name {
         Name::Emf => Some("request"),
         Name::EmfInterval => Some("10s"),
@@ -66,7 +74,7 @@ pub(super) fn launch(name: Name, site: &Site<'_>) -> Fallible<Launch> {
         let lines = site.directory.join("emf.log");
         format!("\n[emf]\nsink = \"file:{}\"\nper = \"{per}\"\n", lines.display())
     });
-    fs::write(&configuration, text + &emf.unwrap_or_default()).map_err(io(configuration.display()))?;
+    fs::write(&configuration, text + &tls + &emf.unwrap_or_default()).map_err(io(configuration.display()))?;
     let this = || PathBuf::from(env!("CARGO_BIN_EXE_tollgate"));
     let program = if name == Name::Baseline { baseline().unwrap_or_else(this) } else { this() };
     let mut command = Command::new(program);

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::measure::cpu::CpuMeter;
@@ -13,17 +12,37 @@ use crate::trouble::{Fallible, io};
 
 use super::answer::Answer;
 use super::requests::Requests;
+use super::tls::{Dialer, Stream};
 use super::{Progress, Sample, all, measure, socket};
+
+/// Where connections go, and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// With TLS.
+    pub(crate) dialer: Option<Dialer>,
+}
+
+impl Target {
+    pub(crate) async fn dial(&self) -> Fallible<Stream> {
+        let address = self.address;
+        let stream = socket::connect(address).await.map_err(io(format!("cannot connect to {address}")))?;
+        match &self.dialer {
+            None => Ok(Stream::Plain(stream)),
+            Some(dialer) => dialer.greet(stream).await.map_err(io("cannot agree on TLS")),
+        }
+    }
+}
 
 /// One kept connection.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     answer: Answer,
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr, requests: &Requests) -> Fallible<Self> {
-        let stream = socket::connect(address).await.map_err(io(format!("cannot connect to {address}")))?;
+    pub(crate) async fn open(target: &Target, requests: &Requests) -> Fallible<Self> {
+        let stream = target.dial().await?;
         let answer = Answer::new(requests.expected());
         Ok(Self { stream, answer })
     }
@@ -44,7 +63,7 @@ impl Connection {
         }
     }
 
-    pub(crate) fn into_parts(self) -> (TcpStream, Answer) {
+    pub(crate) fn into_parts(self) -> (Stream, Answer) {
         (self.stream, self.answer)
     }
 }
@@ -60,14 +79,14 @@ const OPENED_AT_ONCE: usize = 32;
 
 impl Fleet {
     /// Opens connections, each of which has served one request when this returns.
-    pub(crate) async fn open(address: SocketAddr, size: usize, requests: Requests) -> Fallible<Self> {
+    pub(crate) async fn open(target: &Target, size: usize, requests: Requests) -> Fallible<Self> {
         let mut connections = Vec::with_capacity(size);
         while connections.len() < size {
             let mut opening = JoinSet::new();
             for _ in 0..OPENED_AT_ONCE.min(size - connections.len()) {
-                let requests = requests.clone();
+                let (requests, target) = (requests.clone(), target.clone());
                 opening.spawn_local(async move {
-                    let mut connection = Connection::open(address, &requests).await?;
+                    let mut connection = Connection::open(&target, &requests).await?;
                     connection.exchange(&requests).await?;
                     Ok(connection)
                 });

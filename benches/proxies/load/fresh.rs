@@ -1,6 +1,5 @@
 //! A new connection for every request: connect, ask, read to the end, connect again.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use tokio::task::JoinSet;
 use crate::measure::cpu::CpuMeter;
 use crate::trouble::{Fallible, Trouble, io};
 
-use super::fleet::Connection;
+use super::fleet::{Connection, Target};
 use super::requests::Requests;
 use super::{Progress, Sample, measure, socket};
 
 /// As many requests as are answered in the time, by `clients` at once.
 pub(crate) async fn run_for(
-    address: SocketAddr,
+    target: &Target,
     clients: usize,
     requests: &Requests,
     warm_up: Duration,
@@ -25,11 +24,11 @@ pub(crate) async fn run_for(
     let progress = Rc::new(Progress::default());
     let mut workers = JoinSet::new();
     for _ in 0..clients {
-        let requests = requests.clone();
+        let (requests, target) = (requests.clone(), target.clone());
         let progress = Rc::clone(&progress);
         workers.spawn_local(async move {
             while !progress.stopped.get() {
-                whole_connection(address, &requests).await?;
+                whole_connection(&target, &requests).await?;
                 progress.complete_one();
             }
             Ok(())
@@ -39,8 +38,8 @@ pub(crate) async fn run_for(
     Ok(sample)
 }
 
-async fn whole_connection(address: SocketAddr, requests: &Requests) -> Fallible<()> {
-    let mut connection = Connection::open(address, requests).await?;
+async fn whole_connection(target: &Target, requests: &Requests) -> Fallible<()> {
+    let mut connection = Connection::open(target, requests).await?;
     connection.exchange(requests).await?;
     let (mut stream, _) = connection.into_parts();
     let after =

@@ -6,9 +6,11 @@
 pub(crate) mod answer;
 pub(crate) mod fleet;
 pub(crate) mod fresh;
+pub(crate) mod multiplexed;
 pub(crate) mod paced;
 pub(crate) mod requests;
 pub(crate) mod socket;
+pub(crate) mod tls;
 
 use std::cell::Cell;
 use std::rc::Rc;

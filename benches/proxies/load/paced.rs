@@ -18,6 +18,7 @@ use crate::trouble::{Fallible, Trouble, io};
 use super::answer::Answer;
 use super::fleet::Fleet;
 use super::requests::Requests;
+use super::tls::Stream;
 use super::{STRAGGLER_LIMIT, Sample, socket};
 
 /// What the pacer and the readers share.
@@ -50,6 +51,9 @@ pub(crate) async fn run_for(
     let mut readers = Vec::with_capacity(connections.len());
     for connection in connections {
         let (stream, answer) = connection.into_parts();
+        let Stream::Plain(stream) = stream else {
+            return Err(Trouble::new("a fixed rate is kept without TLS only"));
+        };
         let (reader, writer) = stream.into_split();
         writers.push(writer);
         readers.push((reader, answer));

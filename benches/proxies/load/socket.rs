@@ -61,7 +61,10 @@ where
 }
 
 /// Writes all of `head` and `body`, in one system call when the socket takes it.
-pub(crate) async fn write(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
+pub(crate) async fn write<W>(stream: &mut W, head: &[u8], body: &[u8]) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
     let total = head.len() + body.len();
     let mut written = 0;
     while written < total {

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::admin::status::Status;
 use crate::socket::Socket;
 
+use super::super::CONFIGURATION;
 use super::super::columns::shown;
 use super::{Admin, Failure, Place};
 
@@ -140,7 +141,8 @@ impl Admin {
             problems => {
                 let lines: Vec<String> =
                     problems.iter().map(|problem| format!("\n  {}", shown(problem))).collect();
-                Failure::new(format!("{message}:{}", lines.concat()), "")
+                // What has problems is a configuration.
+                Failure { code: CONFIGURATION, ..Failure::new(format!("{message}:{}", lines.concat()), "") }
             }
         }
     }

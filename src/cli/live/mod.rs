@@ -95,7 +95,7 @@ impl Admin {
         let (place, configured) = match (&asking.admin, config) {
             (Some(address), _) => (place(address)?, None),
             (None, [_, ..]) => from_files(config)?,
-            (None, []) => (reachable(&ListenAddress::Tcp(USUAL)), None),
+            (None, []) => (of_tcp(USUAL), None),
         };
         let token = match (&asking.token_file, env::var(VARIABLE)) {
             (Some(path), _) => Some(read_token(path)?),
@@ -111,29 +111,38 @@ fn from_files(paths: &[PathBuf]) -> Result<(Place, Option<Secret>), Failure> {
     let Some(loaded) = load(paths, &Overrides::default()) else {
         return Err(Failure { code: CONFIGURATION, ..Failure::new("", "") });
     };
-    let Some((admin, address)) =
-        loaded.model.admin.and_then(|admin| admin.addresses.first().cloned().map(|first| (admin, first)))
-    else {
+    let Some(admin) = loaded.model.admin else {
         let message = format!("{} has no `[admin]`, so its tollgate cannot be asked", name_of(paths));
         let help = format!("add `[admin]` with `address = \"{USUAL}\"`, or name the listener with `--admin`");
         return Err(Failure { code: CONFIGURATION, ..Failure::new(message, help) });
     };
-    Ok((reachable(&address), admin.token))
-}
-
-/// Where a listener is met from this host.
-fn reachable(address: &ListenAddress) -> Place {
-    match address {
-        ListenAddress::Unix(path) => Place::Unix(path.clone()),
-        ListenAddress::Tcp(address) => {
-            let ip = match address.ip() {
-                IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-                ip => ip,
-            };
-            Place::Tcp { host: ip.to_string(), port: address.port() }
+    match admin.addresses.iter().find_map(reachable) {
+        Some(place) => Ok((place, admin.token)),
+        None => {
+            let name = name_of(paths);
+            let message = format!("only systemd knows where the tollgate of {name} listens for operators");
+            let help = "name the address with `--admin`: `ListenStream=` of its socket unit";
+            Err(Failure { code: CONFIGURATION, ..Failure::new(message, help) })
         }
     }
+}
+
+/// Where a listener is met from this host, if that can be known.
+fn reachable(address: &ListenAddress) -> Option<Place> {
+    match address {
+        ListenAddress::Unix(path) => Some(Place::Unix(path.clone())),
+        ListenAddress::Tcp(address) => Some(of_tcp(*address)),
+        ListenAddress::Passed(_) => None,
+    }
+}
+
+fn of_tcp(address: SocketAddr) -> Place {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    Place::Tcp { host: ip.to_string(), port: address.port() }
 }
 
 /// Reads `127.0.0.1:9180`, `tollgate:9180`, `[::1]:9180`, `unix:/run/tollgate/admin.sock`.
@@ -217,7 +226,7 @@ mod tests {
             [("0.0.0.0:9", "127.0.0.1:9"), ("[::]:9", "[::1]:9"), ("10.0.0.1:9", "10.0.0.1:9")]
         {
             let address = ListenAddress::Tcp(address.parse().unwrap());
-            assert_eq!(reachable(&address).to_string(), place);
+            assert_eq!(reachable(&address).unwrap().to_string(), place);
         }
     }
 

@@ -32,6 +32,12 @@ pub(in crate::cli) struct AskingByFile {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct Reload {
+    #[command(flatten)]
+    pub(in crate::cli) by_file: AskingByFile,
+}
+
+#[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(in crate::cli) struct Limits {
     #[command(subcommand)]

@@ -6,7 +6,7 @@ use super::*;
 
 fn tcp(host: &str, port: u16) -> Result<UpstreamAddress, AddressError> {
     let host = host.to_owned();
-    Ok(UpstreamAddress::Tcp { host, port })
+    Ok(UpstreamAddress::Tcp { host, port, tls: false })
 }
 
 #[test]
@@ -15,12 +15,15 @@ fn addresses_to_listen_on_are_read() {
     assert_eq!(parse_listen("127.0.0.1:8080"), address("127.0.0.1:8080"));
     assert_eq!(parse_listen("[::]:0"), address("[::]:0"));
     assert_eq!(parse_listen("unix:/run/a.sock"), Ok(ListenAddress::Unix("/run/a.sock".into())));
+    assert_eq!(parse_listen("systemd:http"), Ok(ListenAddress::Passed("http".to_owned())));
 }
 
 #[test]
 fn addresses_of_the_app_are_read() {
     assert_eq!(parse_upstream("127.0.0.1:8000"), tcp("127.0.0.1", 8000));
     assert_eq!(parse_upstream("http://app_1.local:80/"), tcp("app_1.local", 80));
+    let tls = UpstreamAddress::Tcp { host: "app".to_owned(), port: 8443, tls: true };
+    assert_eq!(parse_upstream("https://app:8443/"), Ok(tls));
     assert_eq!(parse_upstream("[::1]:8000"), tcp("::1", 8000));
     assert_eq!(parse_upstream("unix:/run/a.sock"), Ok(UpstreamAddress::Unix("/run/a.sock".into())));
 }
@@ -37,14 +40,16 @@ fn a_wrong_address_to_listen_on_is_told_its_form() {
         ("::1:8080", "brackets"),
         ("fe80::1:2:3:8080", "brackets"),
         ("http://127.0.0.1:80/", "`127.0.0.1:80`"),
-        ("https://a", "TLS"),
+        ("https://a", "[listen.tls]"),
         ("1.2.3.4:99999", "65535"),
         ("example.com:80", "IP address"),
         ("unix:run/a", "`unix:/run/a`"),
         ("unix:///run/a", "`unix:/run/a`"),
         ("unix:", "unix:/"),
         ("", "unix:/"),
-        ("systemd:http", "unix:/"),
+        ("systemd", "`systemd:http`"),
+        ("systemd:", "`systemd:http`"),
+        ("systemd:a:b", "`systemd:http`"),
     ] {
         let error = parse_listen(text).expect_err(text);
         assert!(error.help.contains(help), "{text}: {error:?}");
@@ -64,7 +69,8 @@ fn a_wrong_address_of_the_app_is_told_its_form() {
         ("256.1.1.1:80", "127.0.0.1:80"),
         ("http://app:80/v1", "`app:80`"),
         ("/run/a.sock", "`unix:/run/a.sock`"),
-        ("https://app:443", "http://"),
+        ("https://app:443/path", "`https://app:443`"),
+        ("https://app", "`https://app:8443`"),
         ("::1:80", "`[::1]:80`"),
         ("[::1:80", "brackets"),
         ("[app]:80", "`[::1]:80`"),

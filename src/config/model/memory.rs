@@ -17,6 +17,8 @@ fn spills(model: &Model) -> bool {
 
 /// What hyper may buffer of one connection and direction, in bytes.
 pub const CONNECTION_BUFFER: usize = 128 << 10;
+/// What is kept of an answer on a stream of HTTP/2 before the client's window takes it.
+pub const SEND_BUFFER: usize = 64 << 10;
 /// What is kept of bytes that a client sends ahead of its turn.
 pub const READ_AHEAD: usize = 16 << 10;
 /// The largest head of an answer.
@@ -46,7 +48,9 @@ pub struct Part {
 pub fn worst_case(model: &Model) -> Vec<Part> {
     let (listen, upstream) = (&model.listen, &model.upstream);
     let head = bytes(listen.max_header_bytes);
-    let connection = head + 2 * bytes(hyper_buffer(listen.max_header_bytes)) + bytes(READ_AHEAD);
+    let over_http1 = head + 2 * bytes(hyper_buffer(listen.max_header_bytes)) + bytes(READ_AHEAD);
+    let stream = head + u64::from(listen.http2.window) + bytes(SEND_BUFFER + ANSWER_READ);
+    let connection = over_http1.max(stream);
     let connections = bytes(listen.max_connections);
     let in_app = match upstream.max_in_flight {
         Some(InFlightCap::Fixed(most)) => u64::from(most),
@@ -66,7 +70,8 @@ pub fn worst_case(model: &Model) -> Vec<Part> {
     vec![
         part(
             connections * connection,
-            "connections: `max_connections` × (`max_header_bytes`, two buffers of hyper, 16KiB read ahead)",
+            "connections: `max_connections` × (`max_header_bytes`, two buffers of hyper, 16KiB read ahead; a stream of \
+             HTTP/2 counts as one, with `http2.window` and 96KiB of an answer)",
         ),
         part(
             in_app * (head + bytes(ANSWER_HEAD + ANSWER_READ)),

@@ -21,6 +21,7 @@ pub(super) fn print(printer: &mut Printer<'_>, model: &Model) {
     print_queue(printer, upstream);
     print_buffers(printer, &upstream.buffers);
     print_health(printer, &upstream.health);
+    super::tls::print_upstream(printer, &upstream.tls);
     if let Some(canary) = &upstream.canary {
         print_canary(printer, canary);
     }

@@ -19,6 +19,11 @@ pub(super) struct WrittenCanary {
 }
 
 impl WrittenCanary {
+    /// Where it listens, if that is known.
+    pub(super) fn address(&self) -> Option<&UpstreamAddress> {
+        self.address.as_ref()
+    }
+
     /// With the caps of the app and of itself, unless an error was reported.
     pub(super) fn with(self, bounds: in_flight::AutoBounds, of_app: Option<WrittenCap>) -> Option<Canary> {
         let cap = self.cap.or(of_app);
@@ -86,7 +91,10 @@ fn is_same(one: &UpstreamAddress, other: &UpstreamAddress) -> bool {
     let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let is_local = |host: &str| host.eq_ignore_ascii_case("localhost");
     match (one, other) {
-        (UpstreamAddress::Tcp { host: a, port }, UpstreamAddress::Tcp { host: b, port: other_port }) => {
+        (
+            UpstreamAddress::Tcp { host: a, port, .. },
+            UpstreamAddress::Tcp { host: b, port: other_port, .. },
+        ) => {
             let same_host = a.eq_ignore_ascii_case(b)
                 || (is_local(a) && is_loopback(b))
                 || (is_loopback(a) && is_local(b));
