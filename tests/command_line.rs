@@ -238,7 +238,7 @@ fn the_manual_page_and_every_completion_name_the_subcommands() {
     }
     for told in texts {
         let told = text(&told);
-        for name in ["run", "check", "completions", "upstream", "print"] {
+        for name in ["run", "check", "init", "doctor", "completions", "upstream", "print"] {
             assert!(told.contains(name), "`{name}` is not in {told}");
         }
     }

@@ -15,7 +15,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// For each piece of an answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Of an answer.
-const MAX_BYTES: u64 = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 const MAX_FIELDS: usize = 100;
 
 /// Where to connect.
@@ -77,21 +77,21 @@ pub(super) fn ask(place: &Place, method: &str, path: &str) -> Result<Answer, Tro
             let limits = socket
                 .set_read_timeout(Some(ANSWER_PATIENCE))
                 .and(socket.set_write_timeout(Some(ANSWER_PATIENCE)));
-            limits.and_then(|()| exchange(socket, &request))
+            limits.and_then(|()| exchange(socket, &request, method == "HEAD"))
         }
         Place::Tcp { host, port } => {
             let socket = connect(host, *port)?;
             let limits = socket
                 .set_read_timeout(Some(ANSWER_PATIENCE))
                 .and(socket.set_write_timeout(Some(ANSWER_PATIENCE)));
-            limits.and_then(|()| exchange(socket, &request))
+            limits.and_then(|()| exchange(socket, &request, method == "HEAD"))
         }
         Place::Tls { host, port, tls } => {
             let socket = connect(host, *port)?;
             let limits = socket
                 .set_read_timeout(Some(ANSWER_PATIENCE))
                 .and(socket.set_write_timeout(Some(ANSWER_PATIENCE)));
-            limits.and_then(|()| exchange(tls.stream(socket)?, &request))
+            limits.and_then(|()| exchange(tls.stream(socket)?, &request, method == "HEAD"))
         }
     };
     parse(&bytes.map_err(Trouble::Silent)?)
@@ -109,15 +109,20 @@ pub(super) fn connect(host: &str, port: u16) -> Result<TcpStream, Trouble> {
     Err(Trouble::NotThere(last))
 }
 
-fn exchange(mut socket: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
+/// Writes a request and reads until the other side closes, or to the end of the head where no more is to come.
+fn exchange(mut socket: impl Read + Write, request: &str, is_head_all: bool) -> io::Result<Vec<u8>> {
     socket.write_all(request.as_bytes())?;
-    let mut bytes = Vec::new();
-    match socket.take(MAX_BYTES).read_to_end(&mut bytes) {
-        // What came is enough, however the connection ended.
-        Err(error) if bytes.is_empty() => Err(error),
-        _ if bytes.is_empty() => Err(io::Error::from(ErrorKind::UnexpectedEof)),
-        _ => Ok(bytes),
+    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+    while bytes.len() < MAX_BYTES && !(is_head_all && memchr::memmem::find(&bytes, b"\r\n\r\n").is_some()) {
+        match socket.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => bytes.extend_from_slice(piece.get(..read).unwrap_or_default()),
+            // What came is enough, however the connection ended.
+            Err(_) if !bytes.is_empty() => break,
+            Err(error) => return Err(error),
+        }
     }
+    if bytes.is_empty() { Err(io::Error::from(ErrorKind::UnexpectedEof)) } else { Ok(bytes) }
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer, Trouble> {

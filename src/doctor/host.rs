@@ -52,7 +52,7 @@ pub(super) fn descriptors(subject: &Subject<'_>, findings: &mut Findings) {
     let found = format!("{whose} is {limit}, `max_connections` may need {needed} descriptors");
     let help =
         format!("set `LimitNOFILE={needed}` in tollgate.service, or lower `max_connections` of `[listen]`");
-    match limit < listen + OTHER_DESCRIPTORS {
+    match limit < listen {
         true => findings.problem(found, help),
         false => findings.warning(found, help),
     }

@@ -66,7 +66,8 @@ fn master(proc: &Path, pid: u32, command: &Command, workers: u64) -> Master {
     let environment = read(&home.join("environ"));
     if environment.is_none() {
         unread.push(
-            "its environment cannot be read, so GUNICORN_CMD_ARGS is not known: run this as its user"
+            "its environment and its directory cannot be read, so GUNICORN_CMD_ARGS and gunicorn.conf.py are not known: \
+             run this as its user"
                 .to_owned(),
         );
     }
