@@ -26,7 +26,7 @@ use crate::message::forwarded::Scheme;
 use crate::message::head::HeadFault;
 use crate::socket::Socket;
 
-pub use super::arrival::{Arrival, Protocol};
+use super::arrival::Arrival;
 use super::body::Body;
 use super::downstream_io::DownstreamIo;
 use super::exchange::Exchange;
