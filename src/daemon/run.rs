@@ -103,7 +103,8 @@ async fn reload(daemon: &Daemon, load: Option<&Load>) -> ReloadOutcome {
 }
 
 fn serving(daemon: &Daemon) -> String {
-    let addresses: Vec<String> = daemon.addresses.iter().map(ToString::to_string).collect();
+    let all = daemon.addresses.iter().chain(&daemon.secure_addresses);
+    let addresses: Vec<String> = all.map(ToString::to_string).collect();
     let workers = daemon.threads.len();
     format!(
         "serving with {workers} worker{} on {}",

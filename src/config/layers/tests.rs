@@ -106,12 +106,10 @@ fn all_problems_of_all_files_are_told_each_in_its_own() {
         told(base, over).iter().map(|line| line.split(" (").nth(1).unwrap_or(line)).collect::<Vec<_>>(),
         [
             "base:4:15)",
-            "base:5:1); known keys are `address`, `trusted_proxies`, `max_connections`, `header_timeout`, `body_timeout`, \
-             `keepalive_timeout`, `send_timeout`, `min_body_rate`, `min_send_rate`, `max_connections_per_ip`, `max_uri`, \
-             `max_headers`, `max_header_line`, `max_header_bytes`, `max_body`, `drain_timeout`"
-                .to_owned()
-                .as_str(),
-            "over:3:9)",
+            "base:5:1); known keys are `address`, `tls`, `trusted_proxies`, `max_connections`, `header_timeout`, \
+             `body_timeout`, `keepalive_timeout`, `send_timeout`, `min_body_rate`, `min_send_rate`, \
+             `max_connections_per_ip`, `max_uri`, `max_headers`, `max_header_line`, `max_header_bytes`, `max_body`, \
+             `drain_delay`, `drain_timeout`, `h2c`, `http2`, `proxy_protocol`",
             "over:4:2); known tables are `listen`, `upstream`, `request_id`, `identity`, `limits`, `limiting`, \
              `routes`, `store`, `log`, `errors`, `emf`, `metrics`, `cloudwatch`, `admin`, `alerts`",
         ]

@@ -6,7 +6,7 @@
 use crate::message::handling::Spill;
 
 use super::shield::InFlightCap;
-use super::{AccessSink, Model};
+use super::{AccessSink, Model, UpstreamAddress};
 
 /// Whether any route has bodies that go to files.
 fn spills(model: &Model) -> bool {
@@ -29,6 +29,8 @@ pub const ANSWER_READ: usize = 32 << 10;
 pub const SPILL_PIECES: usize = 2 * (64 << 10);
 /// A request that waits for the app, without its body.
 pub const WAITING: usize = 36 << 10;
+/// What a TLS connection may hold besides: a handshake's messages, or records on their way both ways.
+pub const TLS: usize = 128 << 10;
 /// Buffers of lines before a sink, and bytes of each.
 pub const SINK_BUFFERS: (usize, usize) = (8, 256 << 10);
 
@@ -67,7 +69,7 @@ pub fn worst_case(model: &Model) -> Vec<Part> {
     let spill_pieces = if spills(model) { bytes(SPILL_PIECES) } else { 0 };
     let sinks = u64::from(model.log.access != AccessSink::Off) + u64::from(model.emf.is_some());
     let part = |bytes, what: &str| Part { bytes, what: what.to_owned() };
-    vec![
+    let mut parts = vec![
         part(
             connections * connection,
             "connections: `max_connections` × (`max_header_bytes`, two buffers of hyper, 16KiB read ahead; a stream of \
@@ -88,7 +90,23 @@ pub fn worst_case(model: &Model) -> Vec<Part> {
             sinks * bytes(SINK_BUFFERS.0 * SINK_BUFFERS.1),
             "lines of records and EMF that wait for their sinks: 2MiB each",
         ),
-    ]
+    ];
+    if listen.tls.is_some() {
+        parts.push(part(
+            connections * bytes(TLS),
+            "TLS with clients: `max_connections` × 128KiB of records on their way",
+        ));
+    }
+    let apps =
+        std::iter::once(&upstream.address).chain(upstream.canary.as_ref().map(|canary| &canary.address));
+    let is_tls = |app: &UpstreamAddress| matches!(app, UpstreamAddress::Tcp { tls: true, .. });
+    if apps.into_iter().any(is_tls) {
+        parts.push(part(
+            in_app * bytes(TLS),
+            "TLS with the app: `max_in_flight`, else `max_connections` × 128KiB of records on their way",
+        ));
+    }
+    parts
 }
 
 /// What hyper may buffer of a connection in one direction: always room for a head.
@@ -151,6 +169,16 @@ mod tests {
         let without = "upstream.spill_dir = \"/var/tmp\"\n";
         assert_eq!(parts(without)[4], 20_000 * 32 * KIB);
         assert_eq!(parts(&format!("{without}upstream.spill = \"requests\"\n"))[4], 20_000 * 160 * KIB);
+    }
+
+    #[test]
+    fn tls_takes_more_where_it_is_spoken() {
+        let listen =
+            "[listen.tls]\naddress = \"127.0.0.1:8443\"\ncertificate = \"/a/b\"\nprivate_key = \"/a/c\"\n";
+        assert_eq!(parts(listen)[7..], [20_000 * 128 * KIB]);
+        let text = "[upstream]\naddress = \"https://app:8443\"\nmax_in_flight = 8\n";
+        let loaded = load(text, "file", &|_| None, &Overrides::default()).unwrap();
+        assert_eq!(worst_case(&loaded.model)[7].bytes, 8 * 128 * KIB);
     }
 
     #[test]
