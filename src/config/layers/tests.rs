@@ -110,6 +110,7 @@ fn all_problems_of_all_files_are_told_each_in_its_own() {
              `body_timeout`, `keepalive_timeout`, `send_timeout`, `min_body_rate`, `min_send_rate`, \
              `max_connections_per_ip`, `max_uri`, `max_headers`, `max_header_line`, `max_header_bytes`, `max_body`, \
              `drain_delay`, `drain_timeout`, `h2c`, `http2`, `proxy_protocol`",
+            "over:3:9)",
             "over:4:2); known tables are `listen`, `upstream`, `request_id`, `identity`, `limits`, `limiting`, \
              `routes`, `store`, `log`, `errors`, `emf`, `metrics`, `cloudwatch`, `admin`, `alerts`",
         ]
