@@ -16,6 +16,7 @@ mod keys;
 mod layering;
 mod messages;
 mod notation;
+mod operators;
 mod packaging;
 mod properties;
 mod regressions;

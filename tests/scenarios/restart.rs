@@ -168,6 +168,7 @@ fn operators_find_the_process_that_took_over_and_readiness_never_fails() {
     let replaces = first.process.id().to_string();
     let next = Setup::before(origin.address()).address(format!("\"{address}\"")).listen(listen);
     let next = next.table(&admin).argument("--replaces").argument(replaces).start();
+    first.wait_for_event("draining");
     // The one that was replaced answers that requests should be sent to this address, and that it is done.
     let last = kept.get("/ready");
     assert_eq!((last.status(), last.head.closes()), (200, true));
