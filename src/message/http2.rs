@@ -54,13 +54,18 @@ pub fn to_http1(
     let authority = request.uri.authority().cloned();
     let path = request.uri.path_and_query().cloned();
     check_path(path.as_ref(), limits)?;
+    if OF_CONNECTION.iter().any(|name| request.headers.contains_key(name)) {
+        return Err(BadRequest::Field.into());
+    }
     if protocol == Some("websocket") && request.method == Method::CONNECT {
+        // What follows is the tunnel's, and no body: a length would have the app wait for one.
+        if request.headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(BadRequest::ContentLength.into());
+        }
         request.method = Method::GET;
         request.headers.insert(header::UPGRADE, WEBSOCKET);
         request.headers.insert(header::CONNECTION, UPGRADE);
         request.headers.insert(SEC_WEBSOCKET_KEY, key());
-    } else if OF_CONNECTION.iter().any(|name| request.headers.contains_key(name)) {
-        return Err(BadRequest::Field.into());
     }
     request.uri = path.map_or_else(Uri::default, Uri::from);
     request.version = Version::HTTP_11;
@@ -219,6 +224,17 @@ mod tests {
         assert_eq!(parts.headers[header::UPGRADE], "websocket");
         assert_eq!(parts.headers[header::CONNECTION], "upgrade");
         assert_eq!(parts.headers[SEC_WEBSOCKET_KEY], "k");
+    }
+
+    #[test]
+    fn a_websocket_announces_no_body() {
+        for (name, value) in
+            [("content-length", "5"), ("content-length", "0"), ("transfer-encoding", "chunked")]
+        {
+            let mut parts = request("CONNECT", "https://a.example/ws", &[(name, value)]);
+            let refused = to_http1(&mut parts, Some("websocket"), || HeaderValue::from_static("k"), &LIMITS);
+            assert!(matches!(refused, Err(HeadFault::Bad(_))), "{name}");
+        }
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Frames {
             self.since = now;
             let earned = u32::try_from(earned).unwrap_or(u32::MAX);
             self.costly = self.costly.saturating_add(earned).min(BURST);
+            self.earn_updates(earned);
         }
     }
 
@@ -132,6 +133,43 @@ impl Frames {
         }
         *allowance = allowance.checked_sub(1).ok_or(Flood)?;
         Ok(())
+    }
+}
+
+/// The frames that were sent to a client, by their headers: which streams have been sent whole.
+#[derive(Debug, Clone, Default)]
+pub struct SentFrames {
+    header: [u8; HEADER],
+    filled: usize,
+    payload: usize,
+}
+
+impl SentFrames {
+    /// Goes past `bytes`, which were written; calls `ended` with each stream whose last byte is among them.
+    pub fn advance(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u32)) {
+        while !bytes.is_empty() {
+            if self.filled < HEADER {
+                let taken = (HEADER - self.filled).min(bytes.len());
+                self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+                self.filled += taken;
+                bytes = &bytes[taken..];
+                if self.filled < HEADER {
+                    return;
+                }
+                let [a, b, c, ..] = self.header;
+                self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            }
+            let skipped = self.payload.min(bytes.len());
+            self.payload -= skipped;
+            bytes = &bytes[skipped..];
+            if self.payload == 0 {
+                self.filled = 0;
+                let [_, _, _, kind, flags, stream @ ..] = self.header;
+                if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+                    ended(u32::from_be_bytes(stream));
+                }
+            }
+        }
     }
 }
 
@@ -218,6 +256,23 @@ mod tests {
         }
         assert!(!frames.is_in_the_middle());
         assert_eq!((frames.costly, frames.updates), (BURST - 2, UPDATES));
+    }
+
+    #[test]
+    fn a_stream_is_sent_with_the_last_byte_of_its_last_frame() {
+        let mut bytes = [frame(SETTINGS, 0, 6), frame(HEADERS, END_HEADERS, 10), frame(DATA, 0, 5)].concat();
+        bytes.extend(frame(DATA, END_STREAM, 4));
+        let end = bytes.len();
+        bytes.extend(frame(DATA, END_STREAM, 0));
+        let mut sent = SentFrames::default();
+        let mut seen = Vec::new();
+        for (at, byte) in bytes.iter().enumerate() {
+            sent.advance(&[*byte], |stream| seen.push((at + 1, stream)));
+        }
+        assert_eq!(seen, [(end, 1), (end + HEADER, 1)]);
+        let mut at_once = Vec::new();
+        SentFrames::default().advance(&bytes, |stream| at_once.push(stream));
+        assert_eq!(at_once, [1, 1]);
     }
 
     #[test]

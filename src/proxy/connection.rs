@@ -44,7 +44,7 @@ const PARK_AFTER: Duration = Duration::from_secs(1);
 pub(super) const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// A connection in use may bring one more request when the drain begins: its client learns from the answer that it is
 /// the last, instead of finding the connection closed under its hands.
-const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(500);
+pub(super) const NEXT_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// How long, and how much, input is read past an answer that ended the connection, so that the client gets to
 /// read the answer (RFC 9112 section 9.6).
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -193,8 +193,10 @@ async fn speaks_http2(socket: &mut Socket, conn: &Connection, alarm: &Alarm) -> 
                 head_has_begun = true;
                 alarm.set_after(listen.header_timeout);
             }
-            let is_over = alarm.poll(cx).is_ready();
-            if is_over || (conn.worker.is_draining() && compared == 0 && grace <= alarm.recent()) {
+            if conn.worker.is_draining() && compared == 0 {
+                alarm.set(grace);
+            }
+            if alarm.poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             // Asked first, so that a client that stays silent costs no buffer.

@@ -174,7 +174,8 @@ fn framing_of(upload: &Upload<RequestBody>, exchange: &Exchange) -> Framing {
         Upload::Length(body) if !exchange.request.headers.contains_key(header::CONTENT_LENGTH) => {
             body.size_hint().exact().map_or(Framing::AsReceived, Framing::Length)
         }
-        Upload::Length(_) | Upload::None => Framing::AsReceived,
+        Upload::Length(_) => Framing::AsReceived,
+        Upload::None => Framing::None,
     }
 }
 

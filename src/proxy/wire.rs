@@ -216,6 +216,11 @@ impl Wire {
         }
     }
 
+    /// The connection that carries this stream was ended so.
+    pub(super) fn was_overdue(&self, slowness: Slowness) {
+        self.overdue.set(Some(slowness));
+    }
+
     /// Why an exchange was ended with the client holding it up, if one was.
     pub fn overdue(&self) -> Option<Slowness> {
         self.overdue.get()
@@ -336,6 +341,11 @@ impl Wire {
         if goes_on {
             self.go_on();
         }
+    }
+
+    /// Bytes that the kernel took since the connection began; of TLS with all that it adds.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
     /// Counts bytes that a stream's client has room for.

@@ -45,6 +45,8 @@ pub struct RequestHead<'a> {
 pub enum Framing {
     /// As the fields that came say: with their length, or none.
     AsReceived,
+    /// There is none, whatever the fields that came say: an app that waits for one would take the next request for it.
+    None,
     /// It came chunked, and is so long.
     Length(u64),
     /// Chunked.
@@ -79,6 +81,7 @@ impl RequestHead<'_> {
         !(self.options.strips(name)
             || is_replaced(name)
             || *name == header::EXPECT
+            || (*name == header::CONTENT_LENGTH && self.framing == Framing::None)
             || name == self.id_header
             || (!self.peer_is_trusted && is_hearsay(name)))
     }
@@ -98,6 +101,10 @@ impl RequestHead<'_> {
     fn connection_fields(&self, out: &mut BytesMut) {
         match self.framing {
             Framing::AsReceived => {}
+            Framing::None if self.headers.contains_key(header::CONTENT_LENGTH) => {
+                field(out, b"content-length", b"0");
+            }
+            Framing::None => {}
             Framing::Length(length) => {
                 field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
             }

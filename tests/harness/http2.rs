@@ -237,6 +237,18 @@ impl Frames {
         frames
     }
 
+    /// With this window for each stream and for the connection, and a socket that takes little.
+    pub fn connect_with_window(address: &str, window: u32) -> Frames {
+        let socket = Socket::connect(address).unwrap();
+        socket.limit_receiving(16 * 1024);
+        socket.set_timeout(Some(PATIENCE));
+        let mut frames = Frames { socket };
+        let initial = [&[0, 4][..], &window.to_be_bytes()].concat();
+        let update = frame(WINDOW_UPDATE, 0, 0, &(window - 65_535).to_be_bytes());
+        frames.send(&[PREFACE, &frame(SETTINGS, 0, 0, &initial), &update].concat());
+        frames
+    }
+
     /// Sends bytes, all of them.
     pub fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).unwrap();

@@ -58,6 +58,16 @@ impl Socket {
         }
     }
 
+    /// Lets the kernel hold little of what was received and not read.
+    pub fn limit_receiving(&self, bytes: usize) {
+        let limited = match self {
+            Socket::Tcp(stream) => SockRef::from(stream).set_recv_buffer_size(bytes),
+            Socket::Unix(stream) => SockRef::from(stream).set_recv_buffer_size(bytes),
+            Socket::Tls(_) => panic!("set it before TLS begins"),
+        };
+        limited.unwrap();
+    }
+
     /// How long one read or write may take.
     pub fn set_timeout(&self, limit: Option<Duration>) {
         match self {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request};
 
 use super::{echoing, ok};
 use crate::harness::http2::{
-    Answer, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Http2, fields, frame, request,
+    Answer, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Http2, fields, frame, get_block, request,
 };
 use crate::harness::websocket::{self, AGREED, CLOSE, TEXT};
 use crate::harness::{Framing, Origin, Setup, Tollgate};
@@ -391,6 +391,72 @@ fn a_drain_finishes_open_streams_and_takes_no_more() {
     go.send(()).unwrap();
     assert_eq!(http2.within(answer).unwrap().unwrap().text(), "/last");
     assert_eq!(tollgate.process.wait(), 0);
+}
+
+/// A client with a large window that reads little by little: most of what it is sent waits in tollgate.
+#[test]
+fn a_drain_waits_until_slow_clients_have_their_answers_and_records_them_then() {
+    const SIZE: usize = 60_000;
+    const STREAMS: u32 = 40;
+    let origin =
+        Origin::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n{}", "x".repeat(SIZE)));
+    let mut tollgate = h2c(&origin).start();
+    let mut frames = Frames::connect_with_window(tollgate.address(), 1 << 30);
+    for at in 0..STREAMS {
+        frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * at + 1, &get_block("/slow")));
+    }
+    origin.wait_for_requests(STREAMS as usize);
+    tollgate.terminate();
+    tollgate.wait_until_refusing();
+    // Longer than the last word of a connection without streams is waited for.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let early = tollgate.records().iter().filter(|record| record["outcome"] == "complete").count();
+    assert!(early < STREAMS as usize, "all are said to be complete, and nothing was read");
+    let (mut ended, mut received) = (0, 0);
+    while let Some(frame) = frames.next() {
+        if frame.kind == DATA {
+            received += frame.payload.len();
+            ended += u32::from(frame.flags & END_STREAM != 0);
+        }
+    }
+    assert_eq!((ended, received), (STREAMS, STREAMS as usize * SIZE));
+    assert_eq!(tollgate.process.wait(), 0);
+    let records = tollgate.wait_for_records(STREAMS as usize);
+    assert!(records.iter().all(|record| record["outcome"] == "complete"));
+}
+
+#[test]
+fn a_connection_that_says_nothing_holds_up_no_drain() {
+    let origin = echoing();
+    let mut tollgate = h2c(&origin).start();
+    assert_eq!(connect(&tollgate).get("/x").text(), "/x");
+    let silent = tollgate.client();
+    let begun = Frames::connect(tollgate.address());
+    assert_eq!(tollgate.stop(), 0);
+    drop((silent, begun));
+    tollgate.wait_for_event("drained");
+}
+
+#[test]
+fn answers_without_a_body_are_given_no_length() {
+    let origin = Origin::start(|mut peer| {
+        while let Some(request) = peer.request() {
+            peer.send(match request.target.as_str() {
+                "/304" => "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n",
+                "/204" => "HTTP/1.1 204 No Content\r\n\r\n",
+                "/empty" => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            });
+        }
+    });
+    let tollgate = h2c(&origin).start();
+    let http2 = connect(&tollgate);
+    for (method, path, length) in
+        [("GET", "/304", None), ("GET", "/204", None), ("GET", "/empty", Some("0")), ("HEAD", "/head", None)]
+    {
+        let answer = http2.request(request(method, path), b"").unwrap();
+        assert_eq!(answer.field("content-length"), length, "{path}");
+    }
 }
 
 #[test]

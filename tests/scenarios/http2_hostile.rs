@@ -335,3 +335,67 @@ fn bodies_that_nobody_takes_yet_are_bounded_by_their_windows() {
     // 64 KiB a window, and what is read and written at a time.
     assert!(peak < 32 * 1024 + u64::from(STREAMS) * 256, "{peak} KiB");
 }
+
+#[test]
+fn a_tunnel_that_announces_a_body_does_not_smuggle_a_request() {
+    let origin = Origin::start(|mut peer| {
+        while let Some(request) = peer.request() {
+            let body = String::from_utf8_lossy(&request.body.bytes).into_owned();
+            peer.send(format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let tollgate = h2c(&origin).start();
+    let mut frames = Frames::connect(tollgate.address());
+    let handshake = fields(&[
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/ws"),
+        (":authority", "a"),
+        ("sec-websocket-version", "13"),
+        ("content-length", "229"),
+    ]);
+    frames.send(&frame(HEADERS, END_HEADERS, 1, &handshake));
+    let refused =
+        std::iter::from_fn(|| frames.next()).find(|frame| [HEADERS, RST_STREAM].contains(&frame.kind));
+    assert!(refused.is_some());
+    // What came next on the connection to the app would have been the body that was announced.
+    let smuggled = b"GET /admin HTTP/1.1\r\nhost: evil\r\n\r\n";
+    let answer = Http2::connect(tollgate.address()).request(request("POST", "/post"), smuggled).unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (403, &smuggled[..]));
+    assert_eq!(origin.only_request().target, "/post");
+    assert_eq!(tollgate.record_of("/ws")["outcome"], "bad_request");
+}
+
+#[test]
+fn an_unfinished_frame_ends_no_stream_that_is_under_way() {
+    let origin = Origin::start(|mut peer| {
+        if let Some(request) = peer.request() {
+            std::thread::sleep(Duration::from_secs(1));
+            peer.send(ok(&request.target));
+        }
+    });
+    let tollgate = h2c(&origin).listen("header_timeout = \"200ms\"").start();
+    let mut frames = Frames::connect(tollgate.address());
+    frames.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get_block("/slow")));
+    origin.wait_for_requests(1);
+    frames.send(&frame(PING, 0, 0, &[0; 8])[..5]);
+    // It is told that there will be no more, and gets its answer.
+    assert_eq!(frames.next_of(GOAWAY).unwrap().stream, 0);
+    assert_eq!(frames.next_of(DATA).unwrap().payload, b"/slow");
+    assert_eq!(tollgate.record_of("/slow")["outcome"], "complete");
+}
+
+#[test]
+fn nothing_but_a_request_keeps_a_connection() {
+    let origin = echoing();
+    let tollgate = h2c(&origin).listen("keepalive_timeout = \"300ms\"").start();
+    let mut frames = Frames::connect(tollgate.address());
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    let deadline = Instant::now() + PATIENCE;
+    // Each is begun before the one before it could be the last word.
+    while frames.try_send(&ping[..9]) && frames.try_send(&ping[9..]) {
+        assert!(Instant::now() < deadline, "it is kept for its pings");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

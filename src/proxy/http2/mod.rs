@@ -10,7 +10,8 @@ mod stream;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -21,10 +22,12 @@ use h2::{Reason, RecvStream};
 use http::Request;
 
 use crate::alarms::Alarm;
+use crate::clock::Tick;
 use crate::message::http2_frames::Frames;
 use crate::socket::Socket;
 
-use super::connection::Connection;
+use super::connection::{Connection, FIRST_REQUEST_GRACE, NEXT_REQUEST_GRACE};
+use super::tunnel::KEEP_ALIVE_AFTER;
 use super::worker::StreamSeat;
 
 use self::io::{FrameIo, Watched};
@@ -36,10 +39,21 @@ const LAST_WORD_TIME: Duration = Duration::from_secs(2);
 pub(super) async fn serve(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) {
     let worker = &conn.worker;
     let snapshot = worker.snapshot();
-    let watched = Watched::new(Frames::new(worker.clock.recent()));
+    // A client that vanished without a word would hold its tunnels for ever.
+    socket.keep_alive(KEEP_ALIVE_AFTER);
+    let watched = Watched::new(Frames::new(worker.clock.recent()), &conn.wire);
     let io = FrameIo::new(socket, conn.wire.take_waiting(), &conn.wire, &watched, &worker.clock);
-    alarm.set_after(snapshot.model.listen.header_timeout);
-    let Some(Ok(http2)) = alarm.before(snapshot.http2.handshake::<_, Bytes>(io)).await else { return };
+    let now = worker.clock.recent();
+    let (end, grace) = (now + snapshot.model.listen.header_timeout, now + FIRST_REQUEST_GRACE);
+    let mut beginning = pin!(snapshot.http2.handshake::<_, Bytes>(io));
+    let begun = poll_fn(|cx| match beginning.as_mut().poll(cx) {
+        Poll::Ready(begun) => Poll::Ready(begun.ok()),
+        Poll::Pending => {
+            alarm.set(if worker.is_draining() { end.min(grace) } else { end });
+            alarm.poll(cx).map(|()| None)
+        }
+    });
+    let Some(http2) = begun.await else { return };
     drop(snapshot);
     alarm.clear();
     let mut driver = Driver {
@@ -49,9 +63,11 @@ pub(super) async fn serve(socket: Socket, conn: &Rc<Connection>, alarm: &Alarm) 
         watched,
         streams: Rc::default(),
         waiting: Waiting::Nothing,
-        ending: false,
+        idle_since: None,
+        ended: None,
     };
     poll_fn(|cx| driver.poll(cx)).await;
+    driver.watched.end(conn.wire.overdue());
 }
 
 /// Streams that are open.
@@ -84,7 +100,7 @@ impl Drop for OpenStream {
 /// What the connection's alarm is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// Streams, which have deadlines of their own.
+    /// Streams, or the socket, which have deadlines of their own.
     Nothing,
     /// A request.
     Request,
@@ -101,7 +117,10 @@ struct Driver<'a> {
     watched: Rc<Watched>,
     streams: Rc<Streams>,
     waiting: Waiting,
-    ending: bool,
+    /// Since when no stream is open. Nothing but a request is a reason to stay longer.
+    idle_since: Option<Tick>,
+    /// When the client was told that there will be no new streams.
+    ended: Option<Tick>,
 }
 
 impl Driver<'_> {
@@ -129,15 +148,20 @@ impl Driver<'_> {
     }
 
     fn accept(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let Some(seat) = self.conn.worker.take_stream_seat() else {
+        let now = self.conn.worker.clock.recent();
+        // Whoever does not hear that there will be no more is not served for ever.
+        let is_late = self.ended.is_some_and(|ended| ended + NEXT_REQUEST_GRACE <= now);
+        let seat = self.conn.worker.take_stream_seat().filter(|_| !is_late && !self.watched.is_flooded());
+        let Some(seat) = seat else {
             // Nothing was done: the client may ask again (RFC 9113 section 8.7).
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         };
+        self.idle_since = None;
         self.wait_for(Waiting::Nothing);
         self.streams.open.set(self.streams.open.get() + 1);
         let open = OpenStream { streams: Rc::clone(&self.streams), _seat: seat };
-        let serving = stream::serve(request, respond, self.conn);
+        let serving = stream::serve(request, respond, self.conn, &self.watched);
         tokio::task::spawn_local(async move {
             serving.await;
             drop(open);
@@ -146,24 +170,33 @@ impl Driver<'_> {
 
     /// No new streams; those that are open are finished.
     fn end(&mut self) {
-        if !self.ending {
-            self.ending = true;
+        if self.ended.is_none() {
+            self.ended = Some(self.conn.worker.clock.recent());
             self.http2.graceful_shutdown();
+        }
+    }
+
+    /// What is waited for now.
+    fn awaited(&self) -> Waiting {
+        let head_has_begun = self.watched.frames.borrow().is_in_the_middle();
+        match () {
+            () if self.watched.is_flooded() => Waiting::End,
+            // While the client holds up what it is sent, that has a deadline of its own.
+            () if self.watched.is_blocked() => Waiting::Nothing,
+            () if head_has_begun && self.ended.is_none() => Waiting::Head,
+            () if self.streams.open.get() > 0 => Waiting::Nothing,
+            () if self.ended.is_some() => Waiting::End,
+            () => Waiting::Request,
         }
     }
 
     /// Sets the alarm for what is waited for now.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let head_has_begun = self.watched.frames.borrow().is_in_the_middle();
-        let waiting = match self.waiting {
-            Waiting::End => Waiting::End,
-            _ if head_has_begun => Waiting::Head,
-            _ if self.streams.open.get() > 0 => Waiting::Nothing,
-            _ if self.ending => Waiting::End,
-            _ => Waiting::Request,
-        };
-        self.wait_for(waiting);
-        if waiting == Waiting::Nothing {
+        if self.streams.open.get() == 0 && self.idle_since.is_none() {
+            self.idle_since = Some(self.conn.worker.clock.recent());
+        }
+        self.wait_for(self.awaited());
+        if self.streams.open.get() > 0 {
             self.streams.driver.replace(Some(cx.waker().clone()));
         }
         while self.alarm.poll(cx).is_ready() {
@@ -172,11 +205,11 @@ impl Driver<'_> {
                 Waiting::Nothing => break,
                 Waiting::Request | Waiting::Head => {
                     self.end();
-                    self.wait_for(Waiting::End);
                     // It has something to write now.
                     if self.http2.poll_accept(cx).is_ready() {
                         return Poll::Ready(());
                     }
+                    self.wait_for(self.awaited());
                 }
             }
         }
@@ -190,11 +223,12 @@ impl Driver<'_> {
         self.waiting = waiting;
         let snapshot = self.conn.worker.snapshot();
         let listen = &snapshot.model.listen;
+        let now = self.conn.worker.clock.recent();
         match waiting {
             Waiting::Nothing => self.alarm.clear(),
-            Waiting::Request => self.alarm.set_after(listen.keepalive_timeout),
-            Waiting::Head => self.alarm.set_after(listen.header_timeout),
-            Waiting::End => self.alarm.set_after(LAST_WORD_TIME),
+            Waiting::Request => self.alarm.set(self.idle_since.unwrap_or(now) + listen.keepalive_timeout),
+            Waiting::Head => self.alarm.set(now + listen.header_timeout),
+            Waiting::End => self.alarm.set(now + LAST_WORD_TIME),
         }
     }
 }

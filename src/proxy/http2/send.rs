@@ -12,15 +12,21 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Frame;
 
+use crate::alarms::Alarm;
 use crate::proxy::ahead::Ahead;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::sending::Slowness;
 use crate::proxy::wire::Wire;
 use crate::upstream::fault::UpstreamFault;
+
+use super::io::Watched;
 
 /// Where the body comes from.
 #[derive(Debug)]
 pub(super) enum Source {
+    /// The head was all.
+    Nothing,
     /// It is ours.
     Local(Bytes),
     /// The wire carries it.
@@ -31,6 +37,7 @@ impl Source {
     /// Whether nothing is left.
     pub(super) fn is_over(&self, wire: &Wire) -> bool {
         match self {
+            Source::Nothing => true,
             Source::Local(bytes) => bytes.is_empty(),
             Source::App => wire.answer().as_ref().is_none_or(Ahead::is_over),
         }
@@ -39,6 +46,7 @@ impl Source {
     /// How much there is, if that is known.
     pub(super) fn length(&self, wire: &Wire) -> Option<u64> {
         match self {
+            Source::Nothing => None,
             Source::Local(bytes) => Some(bytes.len() as u64),
             Source::App => wire.answer().as_ref().and_then(|answer| answer.size_hint().exact()),
         }
@@ -50,6 +58,7 @@ impl Source {
         conn: &Connection,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamFault>>> {
         match self {
+            Source::Nothing => Poll::Ready(None),
             Source::Local(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Local(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::App => match &mut *conn.wire.answer_mut() {
@@ -79,9 +88,18 @@ pub(super) async fn all(
     source: Source,
     exchange: &mut Exchange,
     conn: &Rc<Connection>,
+    watched: &Watched,
 ) {
+    let id = stream.stream_id().as_u32();
+    let is_over = matches!(source, Source::Nothing);
     let mut sending = Sending { stream, source, piece: Bytes::new(), is_last: false };
-    let end = poll_fn(|cx| sending.poll(cx, exchange, conn)).await;
+    let mut end = if is_over { End::Whole } else { poll_fn(|cx| sending.poll(cx, exchange, conn)).await };
+    if let End::Whole = end {
+        end = leave(&mut sending.stream, id, conn, watched).await;
+    }
+    if let (End::Left, Some(slowness)) = (&end, watched.slowness()) {
+        conn.wire.was_overdue(slowness);
+    }
     match end {
         End::Whole => exchange.complete(),
         End::Left => exchange.downstream_left(),
@@ -92,6 +110,34 @@ pub(super) async fn all(
         // The wire knows of it.
         End::Overdue => sending.stream.send_reset(Reason::CANCEL),
     }
+}
+
+/// Waits until the socket has what is with the library, for as long as the client takes anything of the connection.
+async fn leave(stream: &mut SendStream<Bytes>, id: u32, conn: &Connection, watched: &Watched) -> End {
+    let patience = conn.worker.snapshot().model.listen.send_timeout;
+    let alarm = Alarm::new(&conn.worker.alarms);
+    let mut taken = None;
+    watched.leaves(id);
+    let end = poll_fn(|cx| {
+        if let Poll::Ready(is_sent) = watched.poll_sent(id, cx) {
+            return Poll::Ready(if is_sent { End::Whole } else { End::Left });
+        }
+        if stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(End::Left);
+        }
+        while taken.is_none() || alarm.poll(cx).is_ready() {
+            if taken == Some(watched.taken()) {
+                conn.wire.was_overdue(Slowness::Stopped);
+                return Poll::Ready(End::Overdue);
+            }
+            taken = Some(watched.taken());
+            alarm.set_after(patience);
+        }
+        Poll::Pending
+    })
+    .await;
+    watched.forget(id);
+    end
 }
 
 struct Sending {

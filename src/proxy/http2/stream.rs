@@ -1,7 +1,7 @@
 //! One stream: its request said in the words of HTTP/1.1, served as any, and the answer on its way back.
 //!
 //! Invariant: the exchange is open before the stream's task is first polled, and ends with the stream: complete when the
-//! last of the answer is with the library, within the window the client gave.
+//! socket has taken the last of the answer.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -26,6 +26,7 @@ use crate::proxy::identify::identify;
 use crate::proxy::inbound::{Inbound, StreamBody};
 use crate::proxy::tunnel;
 
+use super::io::Watched;
 use super::send::{self, Source};
 use super::tunnel::StreamIo;
 
@@ -33,6 +34,7 @@ use super::tunnel::StreamIo;
 struct Stream {
     respond: SendResponse<Bytes>,
     lane: Rc<Connection>,
+    watched: Rc<Watched>,
     exchange: Box<Exchange>,
 }
 
@@ -41,6 +43,7 @@ pub(super) fn serve(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     conn: &Connection,
+    watched: &Rc<Watched>,
 ) -> impl Future<Output = ()> + 'static {
     let lane = conn.lane();
     let (mut parts, receive) = request.into_parts();
@@ -50,7 +53,7 @@ pub(super) fn serve(
     let key = || worker.new_websocket_key();
     let head = to_http1(&mut parts, protocol.as_ref().map(Protocol::as_str), key, &limits);
     let exchange = Exchange::open(parts, &lane);
-    let stream = Stream { respond, lane, exchange };
+    let stream = Stream { respond, lane, watched: Rc::clone(watched), exchange };
     async move { stream.serve(head, receive, protocol.is_some()).await }
 }
 
@@ -101,7 +104,7 @@ impl Stream {
 
     /// `None` if the client took its request back before there was an answer.
     async fn until_reset(&mut self, body: Inbound) -> Option<Result<Response<Answered>, LocalReply>> {
-        let Stream { respond, lane, exchange } = self;
+        let Stream { respond, lane, exchange, .. } = self;
         let mut serving = pin!(crate::proxy::serve(body, lane, exchange));
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(served) => Poll::Ready(Some(served)),
@@ -136,12 +139,24 @@ impl Stream {
     }
 
     async fn send(mut self, mut head: Parts, source: Source) {
-        self.prepare(&mut head.headers, &source);
-        let is_whole = self.exchange.request.method == Method::HEAD || source.is_over(&self.lane.wire);
+        let is_head = self.exchange.request.method == Method::HEAD;
+        let has_length =
+            !is_head && head.status != StatusCode::NO_CONTENT && head.status != StatusCode::NOT_MODIFIED;
+        self.prepare(&mut head.headers, source.length(&self.lane.wire).filter(|_| has_length));
+        let is_whole = is_head || source.is_over(&self.lane.wire);
         let sent = self.respond.send_response(Response::from_parts(head, ()), is_whole);
         match sent {
-            Ok(_) if is_whole => self.exchange.complete(),
-            Ok(stream) => send::all(stream, source, &mut self.exchange, &self.lane).await,
+            Ok(stream) => {
+                let nothing = is_whole.then_some(Source::Nothing);
+                let all = send::all(
+                    stream,
+                    nothing.unwrap_or(source),
+                    &mut self.exchange,
+                    &self.lane,
+                    &self.watched,
+                );
+                all.await;
+            }
             Err(error) => self.unsent(&error),
         }
         if let Some(answer) = self.lane.wire.take_answer() {
@@ -155,10 +170,10 @@ impl Stream {
     }
 
     /// What hyper adds over HTTP/1, and what HTTP/2 has no place for.
-    fn prepare(&self, headers: &mut HeaderMap, source: &Source) {
+    fn prepare(&self, headers: &mut HeaderMap, length: Option<u64>) {
         http2::strip(headers);
         if !headers.contains_key(header::CONTENT_LENGTH)
-            && let Some(length) = source.length(&self.lane.wire)
+            && let Some(length) = length
         {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
