@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config;
 use crate::config::model::Model;
+use crate::daemon::named_files;
 use crate::telemetry::emf::catalog::custom_metrics;
 
 use super::load::{load, name_of};
@@ -30,6 +31,12 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
             continue;
         };
         terminal::to_stderr(&loaded.warnings.render(terminal::color_on_stderr()));
+        let problems = if arguments.named_files { named_files::problems(&loaded.model) } else { Vec::new() };
+        if !problems.is_empty() {
+            problems.iter().for_each(|problem| terminal::fail(problem, ""));
+            wrong = true;
+            continue;
+        }
         match arguments.print {
             true => told.push_str(&config::print(&loaded)),
             false => {

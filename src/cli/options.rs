@@ -41,7 +41,7 @@ pub(super) enum Command {
     Reload(live::Reload),
     /// Tell every problem of configuration files, by the code that `run` starts with
     ///
-    /// Nothing is opened or bound. Exits with 78 if any file is wrong; warnings do not count.
+    /// Nothing is opened or bound; with `--files` the files it names are read. Exits with 78 if any file is wrong; warnings do not count.
     Check(Check),
     /// Write a configuration for the Gunicorn that runs here
     ///
@@ -118,6 +118,9 @@ pub(super) struct Check {
     /// The output is a configuration file itself. Takes one configuration.
     #[arg(long)]
     pub(super) print: bool,
+    /// Also read the certificates, private keys and keys file that are named, as `run` will
+    #[arg(long = "files")]
+    pub(super) named_files: bool,
     #[command(flatten)]
     pub(super) overrides: Overriding,
 }

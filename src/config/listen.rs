@@ -84,6 +84,7 @@ pub(crate) fn read(mut table: Table<'_, '_>, options: &[String]) -> Listen {
         tls,
     };
     check_order(table.reader, &listen);
+    check_proxies(table.reader, &listen);
     advise(table.reader, &listen);
     table.finish();
     listen
@@ -196,6 +197,23 @@ fn networks(table: &mut Table<'_, '_>) -> Option<Vec<IpNet>> {
         }
     }
     Some(networks)
+}
+
+/// Only trusted proxies may connect where the PROXY protocol is spoken; over TCP there must be some.
+fn check_proxies(reader: &mut Reader<'_>, listen: &Listen) {
+    let over_tcp = |address: &ListenAddress| !matches!(address, ListenAddress::Unix(_));
+    if listen.proxy_protocol
+        && listen.trusted_proxies.is_empty()
+        && (listen.tls.is_some() || listen.addresses.iter().any(over_tcp))
+        && let Some(span) = reader.span("listen.proxy_protocol")
+    {
+        let message = "`proxy_protocol` lets `trusted_proxies` alone connect, and there are none";
+        reader.error(
+            Place::Bytes(span),
+            message,
+            "name the subnets of the load balancer in `trusted_proxies`",
+        );
+    }
 }
 
 /// Errors between keys. The mark is put under the part if it is in the file, else under the whole.

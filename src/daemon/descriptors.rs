@@ -3,6 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::model::Model;
+use crate::config::model::shield::InFlightCap;
 
 /// Listeners, runtimes, outlets, operators, probes.
 const SLACK: u64 = 256;
@@ -31,10 +32,17 @@ pub(super) fn advise(model: &Model) {
     }
 }
 
-/// Two for each connection, its own and one to the app; a third where bodies may be in files.
-fn needed(model: &Model) -> u64 {
-    let each = if model.upstream.buffers.spill.is_some() { 3 } else { 2 };
-    model.listen.max_connections as u64 * each + SLACK
+/// For each connection its own, and one where bodies may be in files; for each request in the app one to it.
+pub fn needed(model: &Model) -> u64 {
+    let connections = model.listen.max_connections as u64;
+    let each = if model.upstream.buffers.spill.is_some() { 2 } else { 1 };
+    let in_app = match model.upstream.max_in_flight {
+        Some(InFlightCap::Fixed(most) | InFlightCap::Auto { ceiling: most, .. }) => {
+            u64::from(most).min(connections)
+        }
+        None => connections,
+    };
+    connections * each + in_app + SLACK
 }
 
 #[cfg(test)]
@@ -50,6 +58,7 @@ mod tests {
             needed(&load(&text, "file", &|_| None, &Overrides::default()).unwrap().model)
         };
         assert_eq!(needed(""), 2000 + SLACK);
+        assert_eq!(needed("max_in_flight = 8\n"), 1008 + SLACK);
         assert_eq!(needed("spill_dir = \"/var/tmp\"\nspill = [\"responses\"]\n"), 3000 + SLACK);
     }
 }

@@ -5,7 +5,7 @@
 mod alerting;
 mod background;
 mod bind;
-mod descriptors;
+pub mod descriptors;
 mod end;
 mod error;
 mod health;
@@ -13,6 +13,7 @@ mod intervals;
 pub mod keys_file;
 mod limits;
 mod logging;
+pub mod named_files;
 mod passed;
 mod predecessor;
 mod reload;

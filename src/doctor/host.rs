@@ -8,13 +8,11 @@ use super::program;
 use super::{Findings, Subject};
 use crate::clock::Clock;
 use crate::config::model::UpstreamAddress;
-use crate::config::model::shield::InFlightCap;
 use crate::config::units::duration_text;
+use crate::daemon::descriptors::needed;
 
 /// How long an ALB and nginx keep idle connections unless told otherwise.
 const FRONT_KEEPS: Duration = Duration::from_secs(60);
-/// Listeners, logs, pipes, and what else is open however few clients there are.
-const OTHER_DESCRIPTORS: u64 = 64;
 /// What a clock may be off.
 const MAX_SKEW_SECONDS: u64 = 2;
 
@@ -34,13 +32,7 @@ pub(super) fn keep_alive(subject: &Subject<'_>, findings: &mut Findings) {
 /// Whether there are descriptors for as many connections as may be.
 pub(super) fn descriptors(subject: &Subject<'_>, findings: &mut Findings) {
     let listen = subject.model.listen.max_connections as u64;
-    let upstream = match subject.model.upstream.max_in_flight {
-        Some(InFlightCap::Fixed(most) | InFlightCap::Auto { ceiling: most, .. }) => {
-            u64::from(most).min(listen)
-        }
-        None => listen,
-    };
-    let needed = listen + upstream + OTHER_DESCRIPTORS;
+    let needed = needed(subject.model);
     let (limit, whose) = match subject.service.descriptors {
         Some(limit) => (Some(limit), format!("LimitNOFILE of {}", subject.options.unit)),
         None => (getrlimit(Resource::Nofile).maximum, "the hard limit here".to_owned()),

@@ -89,9 +89,22 @@ impl ClientTls {
     pub async fn connect(&self, socket: TcpStream) -> io::Result<Socket> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let carrier = Carrier::new(socket, bytes::Bytes::new());
-        let stream = connector.connect(self.name.clone(), carrier).await?;
+        let stream = connector.connect(self.name.clone(), carrier).await.map_err(in_words)?;
         Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
     }
+}
+
+/// What the library calls by the names of its errors alone.
+fn in_words(error: io::Error) -> io::Error {
+    let named = error.get_ref().map(ToString::to_string).unwrap_or_default();
+    let words = if named.contains("CaUsedAsEndEntity") {
+        "the app's certificate is one of an authority; make one with `basicConstraints=CA:FALSE`"
+    } else if named.contains("UnsupportedCertVersion") {
+        "the app's certificate is of version 1; make one with extensions"
+    } else {
+        return error;
+    };
+    io::Error::new(error.kind(), words)
 }
 
 /// Those that this host trusts. Certificates that cannot be used are left out, as everybody does.

@@ -96,6 +96,8 @@ class Host:
             return done.stdout
         if done.returncode != 0:
             raise SystemExit(f"{what} ends with {done.returncode}:\n{script}\n\n{done.stdout}\n{self.events()}")
+        if "jq " in script and re.search(r"(^|: )null,?$", done.stdout, re.MULTILINE):
+            raise SystemExit(f"{what} asks for what is not there:\n{script}\n\n{done.stdout}")
         return done.stdout
 
     def events(self):

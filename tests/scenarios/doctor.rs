@@ -175,9 +175,9 @@ fn too_few_descriptors_are_a_problem() {
     let told = limited("300");
     assert_eq!(told.code, 1);
     let found = told.one("descriptors", "problem");
-    assert!(found.contains("is 300") && found.contains("LimitNOFILE=574"), "{found}");
-    limited("570").one("descriptors", "warning");
-    limited("574").one("descriptors", "ok");
+    assert!(found.contains("is 300") && found.contains("LimitNOFILE=766"), "{found}");
+    limited("760").one("descriptors", "warning");
+    limited("766").one("descriptors", "ok");
 }
 
 #[test]

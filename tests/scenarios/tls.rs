@@ -9,7 +9,8 @@ use rustls::{ProtocolVersion, version};
 use super::{echoing, ok};
 use crate::harness::client::get;
 use crate::harness::tls::Wanted;
-use crate::harness::{Authority, Ending, Issued, Origin, PATIENCE, Setup, TlsConnector, Tollgate};
+use crate::harness::tollgate::binary;
+use crate::harness::{Authority, Ending, Issued, Origin, PATIENCE, Scratch, Setup, TlsConnector, Tollgate};
 
 const NAME: &str = "api.test";
 
@@ -595,4 +596,24 @@ fn sslscan_finds_nothing_weak() {
         !text.contains(" vulnerable to heartbleed") || text.contains("not vulnerable to heartbleed"),
         "{text}"
     );
+}
+
+#[test]
+fn check_reads_the_files_that_are_named_if_it_is_asked_to() {
+    let (authority, issued) = certified();
+    let other = authority.issue("other", &[NAME]);
+    std::fs::copy(&other.private_key, &issued.private_key).unwrap();
+    let scratch = Scratch::new();
+    let file = scratch.file("tollgate.toml");
+    let table = format!("[listen.tls]\naddress = \"127.0.0.1:8443\"\n{}", issued.lines());
+    std::fs::write(&file, format!("{table}\n[upstream]\naddress = \"127.0.0.1:9\"\n")).unwrap();
+    let check =
+        |options: &[&str]| Command::new(binary()).arg("check").args(options).arg(&file).output().unwrap();
+    assert_eq!(check(&[]).status.code(), Some(0));
+    let found = check(&["--files"]);
+    let said = String::from_utf8_lossy(&found.stderr);
+    assert_eq!(found.status.code(), Some(78), "{said}");
+    assert!(said.contains(issued.private_key.to_str().unwrap()), "{said}");
+    issued.replace(&other);
+    assert_eq!(check(&["--files"]).status.code(), Some(0));
 }

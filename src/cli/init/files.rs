@@ -63,12 +63,12 @@ fn nginx(plan: &Plan) -> String {
         r#"# nginx in front of tollgate. Written by `tollgate init`, {for_whom}.
 # For a directory that nginx reads within http {{ }}, as /etc/nginx/conf.d. Of a server that is there already
 # take the lines of `location`.
-map $http_upgrade $connection_upgrade {{
-    default upgrade;
-    ''      '';
+map $http_upgrade $tollgate_connection {{
+    default        "";
+    ~*^websocket$  upgrade;
 }}
 
-upstream tollgate {{
+upstream tollgate_here {{
     server {listen};
     keepalive 32;
 }}
@@ -80,20 +80,22 @@ server {{
 
     # tollgate believes what nginx passes on, so every field that says who the client is, is set or emptied here.
     location / {{
-        proxy_pass http://tollgate;
+        proxy_pass http://tollgate_here;
         proxy_http_version 1.1;
-        proxy_set_header Host              $host;
-        proxy_set_header Connection        $connection_upgrade;
+        proxy_set_header Host              $http_host;
+        proxy_set_header Connection        $tollgate_connection;
         proxy_set_header Upgrade           $http_upgrade;
         proxy_set_header X-Request-Id      $request_id;
         proxy_set_header X-Forwarded-For   $remote_addr;
         proxy_set_header X-Forwarded-Proto $scheme;
-        proxy_set_header X-Forwarded-Host  $host;
+        proxy_set_header X-Forwarded-Host  $http_host;
         proxy_set_header X-Forwarded-Port  $server_port;
         proxy_set_header X-Forwarded-Prefix "";
         proxy_set_header X-Real-IP         $remote_addr;
         proxy_set_header Forwarded         "";
         proxy_set_header Remote-User       "";
+        proxy_request_buffering off;         # tollgate buffers, and refuses before a body is sent
+        proxy_buffering off;
         proxy_read_timeout {read_timeout}s;           # above `response_timeout` of tollgate; raise it for WebSockets
     }}
 }}
