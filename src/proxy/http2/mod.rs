@@ -179,14 +179,19 @@ impl Driver<'_> {
     /// What is waited for now.
     fn awaited(&self) -> Waiting {
         let head_has_begun = self.watched.frames.borrow().is_in_the_middle();
-        match () {
-            () if self.watched.is_flooded() => Waiting::End,
+        if self.watched.is_flooded() {
+            Waiting::End
+        } else if self.watched.is_blocked() {
             // While the client holds up what it is sent, that has a deadline of its own.
-            () if self.watched.is_blocked() => Waiting::Nothing,
-            () if head_has_begun && self.ended.is_none() => Waiting::Head,
-            () if self.streams.open.get() > 0 => Waiting::Nothing,
-            () if self.ended.is_some() => Waiting::End,
-            () => Waiting::Request,
+            Waiting::Nothing
+        } else if head_has_begun && self.ended.is_none() {
+            Waiting::Head
+        } else if self.streams.open.get() > 0 {
+            Waiting::Nothing
+        } else if self.ended.is_some() {
+            Waiting::End
+        } else {
+            Waiting::Request
         }
     }
 
