@@ -617,3 +617,32 @@ fn check_reads_the_files_that_are_named_if_it_is_asked_to() {
     issued.replace(&other);
     assert_eq!(check(&["--files"]).status.code(), Some(0));
 }
+
+#[test]
+fn http2_is_agreed_on_by_alpn_and_carries_large_answers_whole() {
+    const SIZE: usize = 3_000_000;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+    let origin = Origin::answering(head + &"x".repeat(SIZE));
+    let (authority, issued) = certified();
+    let tollgate = Setup::before(origin.address()).tls(&issued.lines()).start();
+    let (_, port) = tollgate.secure_address().rsplit_once(':').unwrap();
+    let curl = |version: &str| {
+        let curl = Command::new("curl")
+            .args(["--silent", "--show-error", version, "--noproxy", "*", "--cacert"])
+            .arg(authority.file())
+            .args(["--resolve", &format!("{NAME}:{port}:127.0.0.1"), "--output", "/dev/null"])
+            .args([
+                "--write-out",
+                "%{http_version} %{size_download}",
+                &format!("https://{NAME}:{port}/large"),
+            ])
+            .output()
+            .unwrap();
+        assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
+        String::from_utf8_lossy(&curl.stdout).into_owned()
+    };
+    assert_eq!(curl("--http2"), format!("2 {SIZE}"));
+    assert_eq!(curl("--http1.1"), format!("1.1 {SIZE}"));
+    let records = tollgate.wait_for_records(2);
+    assert!(records.iter().all(|record| record["outcome"] == "complete" && record["tls"] == "TLSv1.3"));
+}
